@@ -1,0 +1,109 @@
+"""The service's settings as the environment gives them.
+
+Every setting is declared here, with its type and its default. A value that is not understood stops the process with a
+message that names the setting and never shows the value (it may be a secret).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class Environment(BaseSettings):
+    """What an operator may set. README.md explains each; this is the one place that reads it."""
+
+    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True, env_ignore_empty=True)
+
+    # the process
+    secret_key: SecretStr = Field(min_length=16)
+    debug: bool = False
+    allowed_hosts: Annotated[list[str], NoDecode] = ["*"]
+    csrf_trusted_origins: Annotated[list[str], NoDecode] = []
+    log_level: LogLevel = "INFO"
+
+    # its neighbours
+    database_url: SecretStr
+    celery_broker_url: SecretStr
+    vectordb_url: str = "http://127.0.0.1:8003"
+    vectordb_api_key: SecretStr | None = None
+    vectordb_timeout_s: float = Field(default=10.0, gt=0, le=120)
+
+    # what turns texts into vectors: "minilm", "openai", or a dotted path to an Embedder's factory
+    embedder: str = "minilm"
+    embedder_base_url: str | None = None
+    embedder_model: str | None = None
+    embedder_api_key: SecretStr | None = None
+    embedder_timeout_s: float = Field(default=10.0, gt=0, le=120)
+    splitter: str = "headings"
+    loaders: dict[str, str] = {}
+
+    # what answers: "quoting", "openai", or a dotted path to an LLMClient's factory
+    llm: str = "quoting"
+    llm_base_url: str | None = None
+    llm_model: str | None = None
+    llm_api_key: SecretStr | None = None
+    llm_timeout_s: float = Field(default=60.0, gt=0, le=600)
+    retrieval_top_k: int = Field(default=8, ge=1, le=50)
+    relevance_threshold: float | None = Field(default=None, ge=-1, le=1)
+
+    # what labels: "dummy", "embedding", or a dotted path to a Classifier's factory
+    classifier: str = "dummy"
+    dummy_classifier_seconds: float = Field(default=2.0, ge=0, le=600)
+    classification_enabled: bool = True
+
+    # limits
+    max_document_size_bytes: int = Field(default=10 * 1024 * 1024, gt=0)
+
+    @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")
+    @classmethod
+    def split_commas(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return [part.strip() for part in value.split(",") if part.strip()]
+
+    @field_validator("embedder")
+    @classmethod
+    def embedder_is_known(cls, value: str) -> str:
+        return _known_or_dotted(value, {"minilm", "openai"})
+
+    @field_validator("splitter")
+    @classmethod
+    def splitter_is_known(cls, value: str) -> str:
+        return _known_or_dotted(value, {"headings"})
+
+    @field_validator("llm")
+    @classmethod
+    def llm_is_known(cls, value: str) -> str:
+        return _known_or_dotted(value, {"quoting", "openai"})
+
+    @field_validator("classifier")
+    @classmethod
+    def classifier_is_known(cls, value: str) -> str:
+        return _known_or_dotted(value, {"dummy", "embedding"})
+
+
+def _known_or_dotted(value: str, known: set[str]) -> str:
+    if value in known or "." in value:
+        return value
+    raise ValueError(f"must be one of {', '.join(sorted(known))}, or a dotted path")
+
+
+def read_environment() -> Environment:
+    """The settings, or the end of the process with a message that says which of them is not understood."""
+    try:
+        return Environment()
+    except ValidationError as error:
+        lines = [f"  {str(fault['loc'][0]).upper()}: {_explain(fault['type'], fault['msg'])}" for fault in error.errors()]
+        sys.exit("Parley cannot start: these settings are missing or not understood.\n" + "\n".join(lines))
+
+
+def _explain(fault_type: str, message: str) -> str:
+    if fault_type == "missing":
+        return "is not set (`make run` sets it where nothing else does)"
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,43 @@
+"""What every request passes before a view sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.urls import is_valid_path
+
+from config.errors import error_response
+
+Handler = Callable[[HttpRequest], HttpResponse]
+
+
+class OptionalTrailingSlashMiddleware:
+    """Serve every path with and without its trailing slash, for every method, without a redirect."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not is_valid_path(request.path_info):
+            other = request.path_info.removesuffix("/") if request.path_info.endswith("/") else request.path_info + "/"
+            if is_valid_path(other):
+                request.path_info = other
+        return self._get_response(request)
+
+
+class RequestSizeLimitMiddleware:
+    """Refuse a body that is declared larger than any call accepts, before a byte of it is read."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        declared = request.META.get("CONTENT_LENGTH") or "0"
+        if not declared.isdigit():
+            return error_response(400, "parse_error", "Content-Length is not a number.")
+        if int(declared) > settings.MAX_REQUEST_SIZE_BYTES:
+            limit = settings.MAX_REQUEST_SIZE_BYTES
+            return error_response(413, "request_too_large", f"The body is larger than {limit} bytes.")
+        return self._get_response(request)

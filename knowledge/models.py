@@ -1,0 +1,98 @@
+"""What a bot knows: the documents of a project, and the library that holds their chunks."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from teams.models import Project
+
+
+class ContentType(models.TextChoices):
+    MARKDOWN = "text/markdown"
+    HTML = "text/html"
+    PLAIN = "text/plain"
+    RST = "text/x-rst"
+
+
+class Library(models.Model):
+    """Which of vectordb's libraries holds a project's chunks, and whose vectors they are.
+
+    Vectors of two embedders do not compare: a library is read and written only with the embedder it was made with.
+    """
+
+    project = models.OneToOneField(Project, primary_key=True, on_delete=models.CASCADE, related_name="library")
+    vectordb_id = models.CharField(max_length=128, unique=True)
+    embedder_fingerprint = models.CharField(max_length=200)
+    dimension = models.PositiveIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "libraries"
+
+    def __str__(self) -> str:
+        return self.vectordb_id
+
+
+class Document(models.Model):
+    """A text that a bot knows.
+
+    PostgreSQL is the record, vectordb a projection of it. `revision` moves with everything that changes the chunks;
+    `live_revision` is the revision whose chunks are complete and which answers are drawn from, so a replacement is
+    seen whole or not at all. `index_after` says from when a task may claim the row: now, when a claim's lease ends, or
+    when the pause before a retry is over. A deleted document is hidden at once (`deleted_at`) and its row goes when
+    vectordb has let go of its chunks.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        INDEXED = "indexed"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="documents")
+    external_id = models.CharField(max_length=500, null=True, blank=True)  # noqa: DJ001 - null: not given, no upsert
+    title = models.CharField(max_length=500)
+    source_url = models.CharField(max_length=2000, blank=True, default="")
+    content = models.TextField()
+    content_type = models.CharField(max_length=32, choices=ContentType.choices)
+    content_sha256 = models.CharField(max_length=64)
+    metadata: models.JSONField[dict[str, Any]] = models.JSONField(default=dict, blank=True)
+
+    state = models.CharField(max_length=16, choices=State.choices, default=State.PENDING)
+    error = models.TextField(blank=True, default="")
+    chunk_count = models.PositiveIntegerField(default=0)
+    indexed_at = models.DateTimeField(null=True, blank=True)
+
+    revision = models.PositiveIntegerField(default=1)
+    live_revision = models.PositiveIntegerField(null=True, blank=True)
+    staged_chunks = models.PositiveIntegerField(default=0)
+    index_after = models.DateTimeField(db_default=Now())
+    index_attempts = models.PositiveSmallIntegerField(default=0)
+
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "external_id"], condition=Q(deleted_at=None), name="document_external_id_in_project"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["project", "-created_at", "-id"], name="document_newest_first"),
+            models.Index(
+                fields=["index_after"],
+                condition=Q(state="pending") | Q(deleted_at__isnull=False),
+                name="document_awaiting_work",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title

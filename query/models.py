@@ -1,0 +1,125 @@
+"""Conversations: threads and their question-answers. The label is a set of columns of the thread."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVector
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from teams.models import Project
+
+FIRST_QUESTION_WORDS = SearchVector("first_question", config="simple")
+
+
+class CategorySource(models.TextChoices):
+    """Who gave a thread its label."""
+
+    CLASSIFIER = "classifier"
+    USER = "user"
+
+
+class Thread(models.Model):
+    """A conversation.
+
+    Its label is `category` with `category_source`: no source means unlabelled; the source `user` without a category
+    means that a person said "none of them". The database itself refuses a category of another project (a composite
+    foreign key, made in the migration) and a state that makes no sense. `classify_after` says from when the thread may
+    be claimed for classification: at once, when a claim's lease ends, when the pause before a retry is over, or never
+    (infinity: given up); `classify_attempts` counts the failures.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="threads")
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+    last_activity_at = models.DateTimeField(db_default=Now())
+
+    first_question = models.TextField()
+    total_questions = models.PositiveIntegerField(default=1)
+    is_uncertain = models.BooleanField(default=False)
+
+    user_email = models.EmailField(max_length=320, blank=True, default="")
+    user_unique_client_id = models.CharField(max_length=200, blank=True, default="")
+    user_metadata: models.JSONField[dict[str, Any]] = models.JSONField(default=dict, blank=True)
+    origin_url = models.CharField(max_length=2000, blank=True, default="")
+
+    category = models.ForeignKey(
+        "categorisation.Category",
+        null=True,
+        blank=True,
+        on_delete=models.RESTRICT,
+        db_constraint=False,  # the composite foreign key of the migration stands in its place
+        db_index=False,
+        related_name="threads",
+    )
+    category_source = models.CharField(max_length=16, choices=CategorySource.choices, null=True, blank=True)  # noqa: DJ001
+    category_confidence = models.FloatField(null=True, blank=True)
+    categorised_at = models.DateTimeField(null=True, blank=True)
+    category_taxonomy_version = models.PositiveIntegerField(null=True, blank=True)
+
+    classify_after = models.DateTimeField(db_default=Now())
+    classify_attempts = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                name="thread_label_makes_sense",
+                condition=Q(
+                    category_source=None,
+                    category=None,
+                    category_confidence=None,
+                    categorised_at=None,
+                    category_taxonomy_version=None,
+                )
+                | Q(category_source="classifier", category__isnull=False, categorised_at__isnull=False)
+                | Q(category_source="user", category_confidence=None, categorised_at__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="thread_confidence_is_a_share",
+                condition=Q(category_confidence=None) | Q(category_confidence__gte=0, category_confidence__lte=1),
+            ),
+        ]
+        indexes = [
+            models.Index(F("project"), F("created_at").desc(), F("id").desc(), name="thread_newest_first"),
+            models.Index(
+                F("project"), F("category"), F("created_at").desc(), F("id").desc(), name="thread_by_category"
+            ),
+            models.Index(
+                F("project"),
+                F("classify_after"),
+                condition=Q(category=None, category_source=None),
+                name="thread_unlabelled",
+            ),
+            GinIndex(FIRST_QUESTION_WORDS, name="thread_first_question_words"),
+        ]
+
+    def __str__(self) -> str:
+        return self.first_question[:80]
+
+
+class QuestionAnswer(models.Model):
+    """One exchange of a thread."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    thread = models.ForeignKey(Thread, on_delete=models.CASCADE, related_name="question_answers")
+    question = models.TextField()
+    standalone_question = models.TextField()
+    answer = models.TextField()
+    is_uncertain = models.BooleanField()
+    relevant_sources: models.JSONField[list[dict[str, str]]] = models.JSONField(default=list)
+    timings: models.JSONField[dict[str, float]] = models.JSONField(default=dict)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = "question-answer"
+        ordering = ["created_at", "id"]
+        indexes = [models.Index(fields=["thread", "created_at", "id"], name="question_answer_in_order")]
+
+    def __str__(self) -> str:
+        return self.question[:80]
