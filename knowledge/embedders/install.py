@@ -18,8 +18,8 @@ from knowledge.errors import ModelFilesInvalid
 
 WHEEL_WEIGHTS_NAME = "model.safetensors"
 
-# The first components of what the original implementation computes. The sentences are of different lengths, so that a
-# wrong mask shows too.
+# The first components of their vectors, as a plain forward pass in numpy computes them (the tests compare with one).
+# The sentences are of different lengths, so that a wrong mask shows too.
 REFERENCE = {
     "This is an example sentence": (0.0676569, 0.0634959, 0.0487131, 0.0793050, 0.0374480, 0.0026528),
     "Each sentence is converted": (0.0864386, 0.1027626, 0.0053945, 0.0020444, -0.0099634, 0.0253855),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from knowledge.embedders import model_files
+from knowledge.embedders.characters import replace_lone_surrogates
 from knowledge.errors import ModelFilesInvalid
 
 logger = logging.getLogger(__name__)
@@ -129,9 +130,7 @@ def _load_model(folder: Path, threads_per_call: int) -> _Model:
 
 
 def _tokenise(tokenizer: Tokenizer, text: str) -> list[int]:
-    # A lone surrogate, which JSON can carry, is no character: the tokenizer would refuse it.
-    characters = text.encode("utf-8", errors="replace").decode("utf-8")
-    token_ids: list[int] = tokenizer.encode(characters).ids
+    token_ids: list[int] = tokenizer.encode(replace_lone_surrogates(text)).ids
     return token_ids
 
 
