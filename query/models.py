@@ -102,6 +102,11 @@ class Thread(models.Model):
     def __str__(self) -> str:
         return self.first_question[:80]
 
+    @property
+    def bears_deleted_category(self) -> bool:
+        """Whether the label is one that no read shows any more."""
+        return self.category is not None and self.category.deleted_at is not None
+
 
 class QuestionAnswer(models.Model):
     """One exchange of a thread."""

@@ -1,0 +1,140 @@
+"""The HTTP calls of conversations: chat, retrieval, threads. They translate; services decide."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.views import APIView
+from rest_framework.viewsets import GenericViewSet
+
+from query import selectors, services
+from query.models import Thread
+from query.serializers import (
+    ChatAnswer,
+    ChatQuestion,
+    FollowUpQuestion,
+    RetrievalQuestion,
+    RetrievalResults,
+    ThreadDetail,
+    ThreadFilters,
+    ThreadRow,
+)
+from teams.permissions import key_of
+
+A_QUESTION = OpenApiExample(
+    "A question",
+    request_only=True,
+    value={
+        "question": "How do I run the tests?",
+        "user": {"email": "ada@example.com", "unique_client_id": "42"},
+        "metadata": {"origin_url": "https://example.com/help"},
+    },
+)
+AN_ANSWER = OpenApiExample(
+    "An answer",
+    response_only=True,
+    value={
+        "question": "How do I run the tests?",
+        "answer": 'From "Development" [1]:\n\n> Run `make test`.',
+        "question_answer_id": "8d4ec1a2-51f5-4b0e-9a6c-0d5f3f4f8a11",
+        "thread_id": "f3b2c1d0-1111-4a5b-8c9d-aaaaaaaaaaaa",
+        "is_uncertain": False,
+        "relevant_sources": [
+            {"title": "Development", "source_url": "https://example.com/dev", "snippet": "Run `make test`…"}
+        ],
+        "timings": {"embed_ms": 6.1, "retrieve_ms": 3.4, "generate_ms": 0.8, "total_ms": 10.9},
+    },
+)
+
+
+class ProjectChat(APIView):
+    """Ask a project's bot; with `thread_id`, as a follow-up in that thread."""
+
+    scopes: ClassVar = {"post": "chat"}
+
+    @extend_schema(
+        operation_id="chat", request=ChatQuestion, responses=ChatAnswer, examples=[A_QUESTION, AN_ANSWER], tags=["chat"]
+    )
+    def post(self, request: Request, project_id: UUID) -> Response:
+        asked = ChatQuestion(data=request.data)
+        asked.is_valid(raise_exception=True)
+        exchange = services.ask(
+            project=key_of(request).project,
+            question=asked.validated_data["question"],
+            thread_id=asked.validated_data.get("thread_id"),
+            asker=asked.asker(),
+        )
+        return Response(ChatAnswer(exchange).data)
+
+
+class ThreadChat(APIView):
+    """Ask a follow-up: what came before in the thread is taken into account."""
+
+    scopes: ClassVar = {"post": "chat"}
+
+    @extend_schema(operation_id="follow_up", request=FollowUpQuestion, responses=ChatAnswer, tags=["chat"])
+    def post(self, request: Request, thread_id: UUID) -> Response:
+        project = key_of(request).project
+        selectors.find_thread(thread_id, project.pk)
+        asked = FollowUpQuestion(data=request.data)
+        asked.is_valid(raise_exception=True)
+        exchange = services.ask(project=project, question=asked.validated_data["question"], thread_id=thread_id)
+        return Response(ChatAnswer(exchange).data)
+
+
+class ProjectRetrieval(APIView):
+    """The passages that the project's documents hold on a question, best first, without an answer."""
+
+    scopes: ClassVar = {"post": "read"}
+
+    @extend_schema(operation_id="retrieval", request=RetrievalQuestion, responses=RetrievalResults, tags=["chat"])
+    def post(self, request: Request, project_id: UUID) -> Response:
+        asked = RetrievalQuestion(data=request.data)
+        asked.is_valid(raise_exception=True)
+        passages = services.retrieve(project_id=project_id, **asked.validated_data)
+        return Response(RetrievalResults({"results": passages}).data)
+
+
+@extend_schema(tags=["threads"])
+class ThreadViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Thread]):
+    """A project's conversations."""
+
+    scopes: ClassVar[dict[str, str]] = {"list": "read", "retrieve": "read"}
+    lookup_url_kwarg = "thread_id"
+    ordering = ("-created_at", "-id")
+    queryset = Thread.objects.none()
+    filter_serializer_class: type[ThreadFilters] = ThreadFilters
+
+    def get_queryset(self) -> QuerySet[Thread]:
+        threads = selectors.threads_of(self.kwargs["project_id"])
+        return threads if self.action == "list" else selectors.with_question_answers(threads)
+
+    def get_serializer_class(self) -> type[BaseSerializer[Thread]]:
+        return ThreadRow if self.action == "list" else ThreadDetail
+
+    def get_object(self) -> Thread:
+        return get_object_or_404(self.get_queryset(), pk=self.kwargs["thread_id"])
+
+    def filter_queryset(self, queryset: QuerySet[Thread]) -> QuerySet[Thread]:
+        filters = self.filter_serializer_class(data=self.request.query_params.dict())
+        filters.is_valid(raise_exception=True)
+        return self.apply_filters(queryset, filters.validated_data)
+
+    def apply_filters(self, queryset: QuerySet[Thread], filters: dict[str, Any]) -> QuerySet[Thread]:
+        """The threads that meet every filter given."""
+        lookups = {
+            "created_after": "created_at__gte",
+            "created_before": "created_at__lt",
+            "updated_since": "updated_at__gte",
+            "is_uncertain": "is_uncertain",
+        }
+        queryset = queryset.filter(**{lookups[name]: filters[name] for name in lookups if name in filters})
+        return selectors.with_words(queryset, filters["search"]) if "search" in filters else queryset

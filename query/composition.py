@@ -1,0 +1,72 @@
+"""The one place of this room that reads the settings and puts its parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from django.conf import settings
+from django.utils.module_loading import import_string
+from numpy.typing import NDArray
+
+import knowledge.composition
+import knowledge.selectors
+from query.agent import HybridRetriever, LLMClient, OpenAILLM, Passage, QuotingLLM, RAGAgent
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectChunks:
+    """What a Retriever searches in: the chunks of one project's documents."""
+
+    project_id: UUID
+    filters: dict[str, Any] | None = None
+
+    def hybrid_search(self, embedding: NDArray[np.float32], text: str, k: int) -> Sequence[Passage]:
+        found = knowledge.selectors.search_passages(
+            self.project_id, embedding=embedding, text=text, k=k, filters=self.filters
+        )
+        return [
+            Passage(
+                chunk_id=passage.chunk_id,
+                document_id=passage.document_id,
+                title=passage.title,
+                source_url=passage.source_url,
+                content=passage.content,
+                score=passage.score,
+                cosine=passage.cosine,
+            )
+            for passage in found
+        ]
+
+
+def agent_for(project_id: UUID) -> RAGAgent:
+    """The agent that answers from the project's documents."""
+    return RAGAgent(retriever_for(project_id), llm(), top_k=settings.ENVIRONMENT.retrieval_top_k)
+
+
+def retriever_for(project_id: UUID, filters: dict[str, Any] | None = None) -> HybridRetriever:
+    embedder = knowledge.composition.embedder()
+    return HybridRetriever(embedder, ProjectChunks(project_id, filters))
+
+
+@cache
+def llm() -> LLMClient:
+    """The model that writes answers, as `LLM` names it."""
+    environment = settings.ENVIRONMENT
+    match environment.llm:
+        case "quoting":
+            return QuotingLLM()
+        case "openai":
+            return OpenAILLM(
+                base_url=environment.llm_base_url,
+                model=environment.llm_model,
+                api_key=environment.llm_api_key.get_secret_value() if environment.llm_api_key else "",
+                timeout_s=environment.llm_timeout_s,
+            )
+        case dotted:
+            client: LLMClient = import_string(dotted)()
+            return client

@@ -1,0 +1,47 @@
+"""Reads of threads that are more than a filter."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib.postgres.search import SearchQuery
+from django.db.models import Prefetch, QuerySet
+
+from query.agent import Exchange
+from query.errors import ThreadNotFound
+from query.models import FIRST_QUESTION_WORDS, QuestionAnswer, Thread
+
+HISTORY_LENGTH = 6
+
+
+def threads_of(project_id: UUID) -> QuerySet[Thread]:
+    """The project's threads with their categories, in one query."""
+    return Thread.objects.filter(project_id=project_id).select_related("category")
+
+
+def with_question_answers(threads: QuerySet[Thread]) -> QuerySet[Thread]:
+    """The same threads with their exchanges, oldest first, in one more query."""
+    in_order = QuestionAnswer.objects.order_by("created_at", "id")
+    return threads.prefetch_related(Prefetch("question_answers", queryset=in_order))
+
+
+def with_words(threads: QuerySet[Thread], words: str) -> QuerySet[Thread]:
+    """The threads whose first question holds every one of the words."""
+    query = SearchQuery(words, config="simple", search_type="plain")
+    return threads.alias(first_question_words=FIRST_QUESTION_WORDS).filter(first_question_words=query)
+
+
+def find_thread(thread_id: UUID, project_id: UUID) -> Thread:
+    """The thread, if it is the project's. Raises ThreadNotFound."""
+    thread = Thread.objects.filter(pk=thread_id, project_id=project_id).first()
+    if thread is None:
+        raise ThreadNotFound("There is no such thread.")
+    return thread
+
+
+def recent_exchanges(thread: Thread) -> list[Exchange]:
+    """The thread's last exchanges, oldest first: the history that a follow-up leans on."""
+    newest = thread.question_answers.order_by("-created_at", "-id").only("standalone_question", "answer")
+    return [
+        Exchange(question=row.standalone_question, answer=row.answer) for row in reversed(newest[:HISTORY_LENGTH])
+    ]

@@ -1,0 +1,194 @@
+"""The shapes of conversations over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from query.models import QuestionAnswer, Thread
+from query.services import Asker
+
+MAX_QUESTION_LENGTH = 10_000
+MAX_METADATA_LENGTH = 10_000
+
+
+class MetadataField(serializers.DictField):
+    """A JSON object of bounded size."""
+
+    child = serializers.JSONField(allow_null=True)  # type: ignore[assignment]
+    default_error_messages = {"too_long": f"has more than {MAX_METADATA_LENGTH} characters as JSON"}
+
+    def to_internal_value(self, data: Any) -> dict[Any, Any]:
+        value = super().to_internal_value(data)
+        if len(str(value)) > MAX_METADATA_LENGTH:
+            self.fail("too_long")
+        return value
+
+
+class QuestionText(serializers.CharField):
+    """A question: some text that is not only space, 10,000 characters at most."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=MAX_QUESTION_LENGTH, **options)
+
+
+class FollowUpQuestion(serializers.Serializer[Any]):
+    question = QuestionText(required=False, help_text="The question; `query` is another name for it.")
+    query = QuestionText(required=False, help_text="Another name for `question`.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        query = attrs.pop("query", None)
+        question = attrs.get("question", query)
+        if question is None:
+            raise serializers.ValidationError({"question": ["This field is required."]}, code="required")
+        return {**attrs, "question": question}
+
+
+class ChatUser(serializers.Serializer[Any]):
+    email = serializers.EmailField(required=False, allow_blank=True, max_length=320)
+    unique_client_id = serializers.CharField(required=False, allow_blank=True, max_length=200)
+    metadata = MetadataField(required=False)
+
+
+class ChatMetadata(serializers.Serializer[Any]):
+    origin_url = serializers.CharField(required=False, allow_blank=True, max_length=2000)
+
+
+class ChatQuestion(FollowUpQuestion):
+    thread_id = serializers.UUIDField(required=False, allow_null=True, help_text="Continue this thread.")
+    user = ChatUser(required=False, allow_null=True)
+    metadata = ChatMetadata(required=False, allow_null=True)
+
+    def asker(self) -> Asker:
+        """What the validated body tells of the person who asks."""
+        user = self.validated_data.get("user") or {}
+        metadata = self.validated_data.get("metadata") or {}
+        return Asker(**user, origin_url=metadata.get("origin_url", ""))
+
+
+class RelevantSource(serializers.Serializer[Any]):
+    title = serializers.CharField()
+    source_url = serializers.CharField()
+    snippet = serializers.CharField()
+
+
+class Timings(serializers.Serializer[Any]):
+    embed_ms = serializers.FloatField()
+    retrieve_ms = serializers.FloatField()
+    generate_ms = serializers.FloatField()
+    total_ms = serializers.FloatField()
+
+
+class ChatAnswer(serializers.Serializer[QuestionAnswer]):
+    question = serializers.CharField()
+    answer = serializers.CharField(help_text="Markdown; `[n]` outside code refers to `relevant_sources[n-1]`.")
+    question_answer_id = serializers.UUIDField(source="id")
+    thread_id = serializers.UUIDField()
+    is_uncertain = serializers.BooleanField(help_text="The documents hold no answer that the bot would stand by.")
+    relevant_sources = RelevantSource(many=True)
+    timings = Timings()
+
+
+class RetrievalQuestion(serializers.Serializer[Any]):
+    query = QuestionText()
+    top_k = serializers.IntegerField(min_value=1, max_value=50, default=10)
+    filters = serializers.DictField(
+        required=False,
+        child=serializers.JSONField(),
+        help_text="Only documents whose metadata has these values: `{name: value}`.",
+    )
+
+    def validate_filters(self, value: dict[str, Any]) -> dict[str, Any]:
+        for name, wanted in value.items():
+            if not isinstance(wanted, str | int | float | bool):
+                raise serializers.ValidationError(f"{name}: a text, a number, true or false is expected.")
+        return value
+
+
+class RetrievedPassage(serializers.Serializer[Any]):
+    chunk_id = serializers.CharField()
+    document_id = serializers.UUIDField()
+    title = serializers.CharField()
+    source_url = serializers.CharField()
+    content = serializers.CharField()
+    score = serializers.FloatField(help_text="Larger is better; comparable within one answer only.")
+
+
+class RetrievalResults(serializers.Serializer[Any]):
+    results = RetrievedPassage(many=True)
+
+
+class CategoryOfThread(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    title = serializers.CharField()
+
+
+class ThreadRow(serializers.ModelSerializer[Thread]):
+    """A thread as lists show it. The label of a deleted category is shown no more."""
+
+    category = serializers.SerializerMethodField()
+    category_source = serializers.SerializerMethodField()
+    category_confidence = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Thread
+        fields = [
+            "id",
+            "project",
+            "created_at",
+            "updated_at",
+            "last_activity_at",
+            "first_question",
+            "total_questions",
+            "is_uncertain",
+            "category",
+            "category_source",
+            "category_confidence",
+        ]
+        read_only_fields = fields
+
+    @extend_schema_field(CategoryOfThread(allow_null=True))
+    def get_category(self, thread: Thread) -> dict[str, Any] | None:
+        if thread.category is None or thread.bears_deleted_category:
+            return None
+        return {"id": str(thread.category.pk), "title": thread.category.title}
+
+    @extend_schema_field(serializers.ChoiceField(["classifier", "user"], allow_null=True))
+    def get_category_source(self, thread: Thread) -> str | None:
+        return None if thread.bears_deleted_category else thread.category_source
+
+    @extend_schema_field(serializers.FloatField(allow_null=True, min_value=0, max_value=1))
+    def get_category_confidence(self, thread: Thread) -> float | None:
+        return None if thread.bears_deleted_category else thread.category_confidence
+
+
+class Exchange(serializers.ModelSerializer[QuestionAnswer]):
+    relevant_sources = RelevantSource(many=True)
+    feedback = serializers.SerializerMethodField(help_text="The votes on this answer.")
+
+    class Meta:
+        model = QuestionAnswer
+        fields = ["id", "question", "answer", "is_uncertain", "relevant_sources", "feedback", "created_at"]
+
+    def get_feedback(self, exchange: QuestionAnswer) -> list[dict[str, str]]:
+        return []
+
+
+class ThreadDetail(ThreadRow):
+    question_answers = Exchange(many=True, read_only=True)
+
+    class Meta(ThreadRow.Meta):
+        fields = [*ThreadRow.Meta.fields, "question_answers"]
+        read_only_fields = fields
+
+
+class ThreadFilters(serializers.Serializer[Any]):
+    """The query parameters that narrow a list of threads."""
+
+    created_after = serializers.DateTimeField(required=False, help_text="Begun at this time or later.")
+    created_before = serializers.DateTimeField(required=False, help_text="Begun before this time.")
+    updated_since = serializers.DateTimeField(required=False, help_text="Changed at this time or later.")
+    is_uncertain = serializers.BooleanField(required=False)
+    search = serializers.CharField(required=False, max_length=500, help_text="Words of the first question, all of them.")

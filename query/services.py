@@ -1,0 +1,95 @@
+"""Every write to conversations, and the way of a question through the house."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Value
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from query import composition, selectors
+from query.agent import Answer, Passage
+from query.errors import ThreadNotFound
+from query.models import QuestionAnswer, Thread
+from query.signals import thread_started
+from teams.models import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """What a client tells of the person who asks."""
+
+    email: str = ""
+    unique_client_id: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    origin_url: str = ""
+
+
+def ask(*, project: Project, question: str, thread_id: UUID | None = None, asker: Asker | None = None) -> QuestionAnswer:
+    """Answer a question in a new thread, or as the follow-up of one.
+
+    Nothing is written, no transaction and no lock is held until the answer is there: when the embedder, the vector
+    database or the model fails, its error passes through and no trace is left. Raises ThreadNotFound.
+    """
+    thread = selectors.find_thread(thread_id, project.pk) if thread_id else None
+    history = selectors.recent_exchanges(thread) if thread else []
+    answer = composition.agent_for(project.pk).answer(question, history)
+    if thread is None:
+        return _start_thread(project, question, answer, asker or Asker())
+    return _continue_thread(thread, question, answer)
+
+
+def retrieve(
+    *, project_id: UUID, query: str, top_k: int, filters: dict[str, Any] | None = None
+) -> Sequence[Passage]:
+    """The passages that a question about `query` would be answered from, best first."""
+    return composition.retriever_for(project_id, filters).retrieve(query, top_k).passages
+
+
+def _start_thread(project: Project, question: str, answer: Answer, asker: Asker) -> QuestionAnswer:
+    with transaction.atomic():
+        thread = Thread.objects.create(
+            project=project,
+            first_question=question,
+            is_uncertain=answer.is_uncertain,
+            user_email=asker.email,
+            user_unique_client_id=asker.unique_client_id,
+            user_metadata=asker.metadata,
+            origin_url=asker.origin_url,
+        )
+        exchange = _record(thread, question, answer)
+        announce = partial(thread_started.send_robust, sender=Thread, thread_id=thread.pk)
+        transaction.on_commit(announce, robust=True)
+    return exchange
+
+
+def _continue_thread(thread: Thread, question: str, answer: Answer) -> QuestionAnswer:
+    with transaction.atomic():
+        still_there = Thread.objects.filter(pk=thread.pk).update(
+            total_questions=F("total_questions") + 1,
+            is_uncertain=Value(True) if answer.is_uncertain else F("is_uncertain"),
+            last_activity_at=Now(),
+            updated_at=Now(),
+        )
+        if not still_there:
+            raise ThreadNotFound("The thread was deleted while its question was being answered.")
+        return _record(thread, question, answer)
+
+
+def _record(thread: Thread, question: str, answer: Answer) -> QuestionAnswer:
+    return QuestionAnswer.objects.create(
+        thread=thread,
+        question=question,
+        standalone_question=answer.standalone_question,
+        answer=answer.text,
+        is_uncertain=answer.is_uncertain,
+        relevant_sources=[asdict(source) for source in answer.relevant_sources],
+        timings=asdict(answer.timings),
+        created_at=timezone.now(),
+    )

@@ -1,0 +1,13 @@
+"""The paths of chat and retrieval. The threads' paths are mounted with the label calls by categorisation."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from query.api import ProjectChat, ProjectRetrieval, ThreadChat
+
+urlpatterns = [
+    path("projects/<uuid:project_id>/chat", ProjectChat.as_view()),
+    path("projects/<uuid:project_id>/retrieval", ProjectRetrieval.as_view()),
+    path("threads/<uuid:thread_id>/chat", ThreadChat.as_view()),
+]
