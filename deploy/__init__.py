@@ -1,0 +1,1 @@
+"""How Parley is put into operation: locally, in containers, in a cluster."""

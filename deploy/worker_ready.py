@@ -1,0 +1,24 @@
+"""Tells by a file that a Celery worker is ready: `celery … worker --include deploy.worker_ready`.
+
+The file is the one that WORKER_READY_FILE names. A look at a file costs nothing; `celery inspect ping` starts a
+whole process for each look.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from celery.signals import worker_ready, worker_shutting_down
+
+
+@worker_ready.connect
+def create_file(**_: object) -> None:
+    if path := os.environ.get("WORKER_READY_FILE"):
+        Path(path).touch()
+
+
+@worker_shutting_down.connect
+def remove_file(**_: object) -> None:
+    if path := os.environ.get("WORKER_READY_FILE"):
+        Path(path).unlink(missing_ok=True)
