@@ -1,0 +1,100 @@
+"""Settings: typed, and refused when they are not understood."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from config.environment import Environment, read_environment
+
+NEEDED = {
+    "SECRET_KEY": "a-secret-that-is-long-enough",
+    "DATABASE_URL": "postgres://localhost/x",
+    "CELERY_BROKER_URL": "redis://localhost/0",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in list(os.environ):
+        if name.lower() in Environment.model_fields:
+            monkeypatch.delenv(name)
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_the_defaults_are_offline_and_safe(environment: pytest.MonkeyPatch):
+    settings = read_environment()
+    assert (settings.debug, settings.llm, settings.embedder, settings.classifier) == (False, "quoting", "minilm", "dummy")
+
+
+def test_lists_are_separated_by_commas(environment: pytest.MonkeyPatch):
+    environment.setenv("ALLOWED_HOSTS", "a.example, b.example,")
+    assert read_environment().allowed_hosts == ["a.example", "b.example"]
+
+
+def test_an_empty_setting_counts_as_not_set(environment: pytest.MonkeyPatch):
+    environment.setenv("LLM", "")
+    assert read_environment().llm == "quoting"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEBUG", "perhaps"),
+        ("CLASSIFIER", "embeding"),
+        ("LLM", "gpt"),
+        ("EMBEDDER", "bert"),
+        ("SPLITTER", "x"),
+        ("DUMMY_CLASSIFIER_SECONDS", "two"),
+        ("LLM_TIMEOUT_S", "-1"),
+        ("RETRIEVAL_TOP_K", "0"),
+        ("LOG_LEVEL", "LOUD"),
+        ("SECRET_KEY", "short"),
+    ],
+)
+def test_a_setting_that_is_not_understood_ends_the_process_and_is_named(
+    environment: pytest.MonkeyPatch, name: str, value: str
+):
+    environment.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        read_environment()
+    assert f"{name}:" in str(ended.value)
+
+
+def test_the_message_never_shows_a_value(environment: pytest.MonkeyPatch):
+    environment.setenv("SECRET_KEY", "hunter2")
+    with pytest.raises(SystemExit) as ended:
+        read_environment()
+    assert "hunter2" not in str(ended.value)
+
+
+@pytest.mark.parametrize("name", sorted(NEEDED))
+def test_a_needed_setting_that_is_missing_is_named(environment: pytest.MonkeyPatch, name: str):
+    environment.delenv(name)
+    with pytest.raises(SystemExit, match=name):
+        read_environment()
+
+
+@pytest.mark.parametrize("command", [["manage.py", "check"], ["-m", "celery", "-A", "config", "report"]])
+def test_every_process_refuses_to_start_and_says_which_setting(command: list[str]):
+    outcome = subprocess.run(
+        [sys.executable, *command], env={**os.environ, "CLASSIFIER": "nonsense"}, capture_output=True, text=True
+    )
+    assert outcome.returncode != 0
+    assert "CLASSIFIER: must be one of dummy, embedding, or a dotted path" in outcome.stdout + outcome.stderr
+
+
+def test_a_database_that_is_not_postgresql_is_refused():
+    outcome = subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        env={**os.environ, "DATABASE_URL": "sqlite:///x.db"},
+        capture_output=True,
+        text=True,
+    )
+    assert outcome.returncode != 0
+    assert "PostgreSQL" in outcome.stderr
