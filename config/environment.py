@@ -99,7 +99,9 @@ def read_environment() -> Environment:
     try:
         return Environment()
     except ValidationError as error:
-        lines = [f"  {str(fault['loc'][0]).upper()}: {_explain(fault['type'], fault['msg'])}" for fault in error.errors()]
+        lines = [
+            f"  {str(fault['loc'][0]).upper()}: {_explain(fault['type'], fault['msg'])}" for fault in error.errors()
+        ]
         sys.exit("Parley cannot start: these settings are missing or not understood.\n" + "\n".join(lines))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
@@ -43,25 +44,29 @@ class ContractExceptionHandler(ExceptionHandler):  # type: ignore[misc]  # the p
         return super().convert_known_exceptions(translate(exc))  # type: ignore[no-any-return]
 
 
+TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], Exception]], ...] = (
+    (
+        (EmbedderUnavailable, VectorStoreUnavailable, LLMUnavailable),
+        lambda error: Unavailable(f"{error} Try again shortly.", error.retry_after_s),
+    ),
+    (
+        (OperationalError, InterfaceError),
+        lambda error: Unavailable("The database does not answer. Try again shortly.", RETRY_AFTER_S),
+    ),
+    ((ThreadNotFound, CategoryNotFound), lambda error: NotFound()),
+    ((DuplicateTitle,), lambda error: Conflict(str(error), code="duplicate")),
+    ((CategorisationConflict,), lambda error: Conflict(str(error))),
+    ((DocumentTooLarge,), lambda error: TooLarge(str(error))),
+    ((DocumentUnreadable,), lambda error: ValidationError({error.attr: [str(error)]}, code="unreadable")),
+)
+
+
 def translate(exc: Exception) -> Exception:
-    """The API's exception for one of ours; the same exception for any other."""
-    match exc:
-        case EmbedderUnavailable() | VectorStoreUnavailable() | LLMUnavailable():
-            return Unavailable(f"{exc} Try again shortly.", exc.retry_after_s)
-        case OperationalError() | InterfaceError():
-            return Unavailable("The database does not answer. Try again shortly.", RETRY_AFTER_S)
-        case ThreadNotFound() | CategoryNotFound():
-            return NotFound()
-        case DuplicateTitle():
-            return Conflict(str(exc), code="duplicate")
-        case CategorisationConflict():
-            return Conflict(str(exc))
-        case DocumentTooLarge():
-            return TooLarge(str(exc))
-        case DocumentUnreadable():
-            return ValidationError({exc.attr: [str(exc)]}, code="unreadable")
-        case _:
-            return exc
+    """The API's exception for one of ours, by the first row that fits; the same exception for any other."""
+    for kinds, answer in TRANSLATIONS:
+        if isinstance(exc, kinds):
+            return answer(exc)
+    return exc
 
 
 def error_response(status_code: int, code: str, detail: str) -> JsonResponse:

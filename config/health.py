@@ -45,6 +45,6 @@ def broker_answers() -> bool:
     try:
         with app.connection_for_write(connect_timeout=PROBE_TIMEOUT_S) as broker:
             broker.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=PROBE_TIMEOUT_S)
-    except Exception:  # every transport raises its own kinds; whichever it is, the broker does not answer
+    except Exception:  # noqa: BLE001 - every transport raises its own kinds; whichever it is, the broker does not answer
         return False
     return True

@@ -75,7 +75,9 @@ class Nudger:
                 publish()
             except (OperationalError, OSError) as error:
                 self._broken_until = time.monotonic() + self._breaker_s
-                logger.warning("the broker did not take a nudge (%s); the sweeper will find the work", type(error).__name__)
+                logger.warning(
+                    "the broker did not take a nudge (%s); the sweeper will find the work", type(error).__name__
+                )
             except Exception:  # this thread serves every later nudge: it must outlive any fault of one
                 logger.exception("a nudge could not be published; the sweeper will find the work")
 

@@ -43,7 +43,9 @@ class Cursor:
     def decode(cls, text: str) -> Cursor:
         """The cursor that `encode` wrote. Raises ValueError for anything else."""
         try:
-            at, row_id, backwards = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+            at, row_id, backwards = orjson.loads(
+                base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            )
             cursor = cls(datetime.fromisoformat(at), UUID(row_id), bool(backwards))
         except (binascii.Error, orjson.JSONDecodeError, TypeError, AttributeError, UnicodeError) as error:
             raise ValueError("not a cursor") from error
@@ -72,7 +74,9 @@ class KeysetPagination(BasePagination):
         self._url = request.build_absolute_uri()
         self._next = _key(page[-1], column) if page and (there_is_more or backwards) else None
         self._previous = (
-            _key(page[0], column, backwards=True) if page and (there_is_more if backwards else cursor is not None) else None
+            _key(page[0], column, backwards=True)
+            if page and (there_is_more if backwards else cursor is not None)
+            else None
         )
         return page
 

@@ -73,9 +73,7 @@ TEMPLATES = [
 
 DATABASES = {
     "default": {
-        **dj_database_url.parse(
-            ENVIRONMENT.database_url.get_secret_value(), conn_max_age=60, conn_health_checks=True
-        ),
+        **dj_database_url.parse(ENVIRONMENT.database_url.get_secret_value(), conn_max_age=60, conn_health_checks=True),
         "ATOMIC_REQUESTS": False,
     }
 }

@@ -42,6 +42,4 @@ def find_thread(thread_id: UUID, project_id: UUID) -> Thread:
 def recent_exchanges(thread: Thread) -> list[Exchange]:
     """The thread's last exchanges, oldest first: the history that a follow-up leans on."""
     newest = thread.question_answers.order_by("-created_at", "-id").only("standalone_question", "answer")
-    return [
-        Exchange(question=row.standalone_question, answer=row.answer) for row in reversed(newest[:HISTORY_LENGTH])
-    ]
+    return [Exchange(question=row.standalone_question, answer=row.answer) for row in reversed(newest[:HISTORY_LENGTH])]

@@ -191,4 +191,6 @@ class ThreadFilters(serializers.Serializer[Any]):
     created_before = serializers.DateTimeField(required=False, help_text="Begun before this time.")
     updated_since = serializers.DateTimeField(required=False, help_text="Changed at this time or later.")
     is_uncertain = serializers.BooleanField(required=False)
-    search = serializers.CharField(required=False, max_length=500, help_text="Words of the first question, all of them.")
+    search = serializers.CharField(
+        required=False, max_length=500, help_text="Words of the first question, all of them."
+    )

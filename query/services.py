@@ -31,7 +31,9 @@ class Asker:
     origin_url: str = ""
 
 
-def ask(*, project: Project, question: str, thread_id: UUID | None = None, asker: Asker | None = None) -> QuestionAnswer:
+def ask(
+    *, project: Project, question: str, thread_id: UUID | None = None, asker: Asker | None = None
+) -> QuestionAnswer:
     """Answer a question in a new thread, or as the follow-up of one.
 
     Nothing is written, no transaction and no lock is held until the answer is there: when the embedder, the vector
@@ -45,9 +47,7 @@ def ask(*, project: Project, question: str, thread_id: UUID | None = None, asker
     return _continue_thread(thread, question, answer)
 
 
-def retrieve(
-    *, project_id: UUID, query: str, top_k: int, filters: dict[str, Any] | None = None
-) -> Sequence[Passage]:
+def retrieve(*, project_id: UUID, query: str, top_k: int, filters: dict[str, Any] | None = None) -> Sequence[Passage]:
     """The passages that a question about `query` would be answered from, best first."""
     return composition.retriever_for(project_id, filters).retrieve(query, top_k).passages
 

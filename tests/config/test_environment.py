@@ -29,7 +29,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def test_the_defaults_are_offline_and_safe(environment: pytest.MonkeyPatch):
     settings = read_environment()
-    assert (settings.debug, settings.llm, settings.embedder, settings.classifier) == (False, "quoting", "minilm", "dummy")
+    assert (settings.debug, settings.llm, settings.embedder, settings.classifier) == (
+        False,
+        "quoting",
+        "minilm",
+        "dummy",
+    )
 
 
 def test_lists_are_separated_by_commas(environment: pytest.MonkeyPatch):

@@ -43,7 +43,18 @@ def test_a_post_reaches_its_view_with_and_without_the_slash(project: Project, ap
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b'"x"', b"null", b"NaN", b"[" * 100_000, b'{"question": "a\\u0000b"}', b'{"question": "\\ud800"}', b"\xff"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"x"',
+        b"null",
+        b"NaN",
+        b"[" * 100_000,
+        b'{"question": "a\\u0000b"}',
+        b'{"question": "\\ud800"}',
+        b"\xff",
+    ],
 )
 def test_a_body_that_is_not_understood_is_400(project: Project, api: APIClient, body: bytes):
     response = api.post(f"/query/v1/projects/{project.pk}/chat", data=body, content_type="application/json")
@@ -114,7 +125,9 @@ def test_scopes_are_declared_for_every_action_of_every_view(client_of: Callable[
     assert views
     for view in views:
         served = getattr(view, "actions", None)
-        names = served.values() if served else [m for m in view.view_class.http_method_names if hasattr(view.view_class, m)]
+        names = (
+            served.values() if served else [m for m in view.view_class.http_method_names if hasattr(view.view_class, m)]
+        )
         declared = getattr(view, "cls", getattr(view, "view_class", None)).scopes
         for name in names:
             if name not in ("options", "head"):

@@ -21,12 +21,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--project", required=True, help="the project's id")
         parser.add_argument("--scopes", required=True, help=f"comma-separated, of: {', '.join(Scope.values)}")
-        parser.add_argument("--expires", help="a date, a time (ISO 8601) or a stretch such as 90d; never, when left out")
+        parser.add_argument(
+            "--expires", help="a date, a time (ISO 8601) or a stretch such as 90d; never, when left out"
+        )
         parser.add_argument("--name", default="made on the command line", help="by which people tell it apart")
 
-    def handle(
-        self, *args: Any, project: str, scopes: str, expires: str | None, name: str, **options: Any
-    ) -> None:
+    def handle(self, *args: Any, project: str, scopes: str, expires: str | None, name: str, **options: Any) -> None:
         expires_at = read_expiry(expires, timezone.now()) if expires else None
         wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
         try:

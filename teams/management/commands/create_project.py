@@ -10,7 +10,9 @@ from teams import services
 
 
 class Command(BaseCommand):
-    help = "Make a project (a bot) in a team; the team is made when there is none of that name. Prints the project's id."
+    help = (
+        "Make a project (a bot) in a team; the team is made when there is none of that name. Prints the project's id."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="the project's name")
