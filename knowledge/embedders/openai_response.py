@@ -26,9 +26,10 @@ def parse_vectors(body: bytes, *, count: int, dimension: int | None) -> NDArray[
         raise EmbedderUnavailable(
             f"The embedder answered vectors of {sorted(dimensions)} dimensions, not of {expected}."
         )
-    # In float64, so that neither squares nor components beyond float32 overflow unseen.
+    # In float64: components near float32's limit have squares far beyond it.
     vectors = np.stack(rows)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not norms.all():
         raise EmbedderUnavailable("The embedder answered a vector that is zero or not finite.")
     return (vectors / norms).astype(np.float32)
