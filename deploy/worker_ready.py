@@ -12,13 +12,15 @@ from pathlib import Path
 from celery.signals import worker_ready, worker_shutting_down
 
 
-@worker_ready.connect
 def create_file(**_: object) -> None:
     if path := os.environ.get("WORKER_READY_FILE"):
         Path(path).touch()
 
 
-@worker_shutting_down.connect
 def remove_file(**_: object) -> None:
     if path := os.environ.get("WORKER_READY_FILE"):
         Path(path).unlink(missing_ok=True)
+
+
+worker_ready.connect(create_file)
+worker_shutting_down.connect(remove_file)

@@ -21,7 +21,8 @@ from deploy.local.errors import BinaryMissing
 from deploy.local.process import Command, ServiceUser, Supervisor, run_to_end
 
 PORT = 5432  # only part of the socket's name
-ROLE = DATABASE = "parley"
+ROLE = "parley"
+DATABASE = "postgres"  # the one that initdb makes: nothing else lives in this cluster
 ROOTS_STATE_FOLDER = Path("/var/lib/parley")  # where root keeps what the server's account must be able to reach
 INITDB_TIMEOUT_S = 120.0
 _INHERITED = ("PATH", "HOME", "TZ", "LD_LIBRARY_PATH")  # the rest of the environment (PG*, LC_*) must not reach it
@@ -83,11 +84,6 @@ class Postgres:
         command = Command("initdb", tuple(argv), _environment(), self.log_path, unfinished, stage=0, user=self.user)
         run_to_end(supervisor, command, timeout_s=INITDB_TIMEOUT_S, pause=pause)
         unfinished.rename(self.data_folder)
-
-    def create_database(self, supervisor: Supervisor, pause: Callable[[float], None] = time.sleep) -> None:
-        argv = (str(self.binaries / "createdb"), "-h", str(self.socket_folder), "-p", str(PORT), "-U", ROLE, DATABASE)
-        command = Command("createdb", argv, _environment(), self.log_path, self.data_folder, user=self.user)
-        run_to_end(supervisor, command, timeout_s=30.0, pause=pause)
 
     def _clear_stale_pid(self) -> None:
         """Remove the pid file of a server that was killed, when its number belongs to another program by now.

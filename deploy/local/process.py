@@ -52,6 +52,7 @@ class Command:
     user: ServiceUser | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 10.0
+    shows_output: bool = False  # on the terminal instead of in the log
     before_start: Callable[[], None] | None = None
     is_ready: Callable[[], bool] | None = field(default=None, compare=False)
 
@@ -82,7 +83,7 @@ class Child:
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def log_tail(self) -> str:
-        return read_tail(self.command.log_path)
+        return "" if self.command.shows_output else read_tail(self.command.log_path)
 
     def require_alive(self) -> None:
         """Raises ServiceFailed, with the end of the log, when the process has ended."""
@@ -130,8 +131,8 @@ class Supervisor:
             process = subprocess.Popen(
                 command.argv,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdout=None if command.shows_output else log,
+                stderr=None if command.shows_output else log,
                 env=dict(command.environment),
                 cwd=command.folder,
                 start_new_session=True,

@@ -1,0 +1,34 @@
+"""`python -m deploy.local run`: the whole service. `python -m deploy.local exec COMMAND…`: one command beside it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from deploy.local.errors import LocalStackError
+from deploy.local.runner import execute, run
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="bring up the service, and what the environment does not name")
+    exec_parser = commands.add_parser("exec", help="run a command with the service's environment")
+    exec_parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "exec":
+            return execute(ROOT, os.environ, arguments.argv)
+        run(ROOT, os.environ)
+    except LocalStackError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
