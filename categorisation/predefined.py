@@ -1,7 +1,7 @@
 """The categories that every new project starts with: data alone.
 
-Once seeded they are rows like any other, which a team may change or delete; no code knows their titles. The examples are
-shown by the API as sample questions. The cues are matched as `categorisation.classifiers.cues` describes.
+Once seeded they are rows like any other, which a team may change or delete; no code knows their titles. The examples
+are shown by the API as sample questions. The cues are matched as `categorisation.classifiers.cues` describes.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ DISCOVERY = PredefinedCategory(
 TROUBLESHOOTING = PredefinedCategory(
     title="Troubleshooting",
     description=(
-        "Something that should work does not: an error message, a crash, a failure, a wrong or missing result, something "
-        "broken, stuck or slow that the user wants to have fixed."
+        "Something that should work does not: an error message, a crash, a failure, a wrong or missing result, "
+        "something broken, stuck or slow that the user wants to have fixed."
     ),
     examples=(
         "It fails with an error message after the update",
