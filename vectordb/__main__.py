@@ -1,0 +1,73 @@
+"""`python -m vectordb serve --data DIR`."""
+
+import argparse
+import ipaddress
+import sys
+from typing import Any
+
+_USAGE_ERROR = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit code: 2 when it, or a setting, is not understood."""
+    parser = argparse.ArgumentParser(prog="python -m vectordb", description="A vector database.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_serve(commands)
+    return _serve(parser.parse_args(arguments))
+
+
+def _add_serve(commands: Any) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="serve a data folder over HTTP",
+        description="Serve a data folder over HTTP. An API key is taken from the environment: VECTORDB_API_KEY.",
+    )
+    serve.add_argument("--data", metavar="DIR", help="the data folder; made when it is not there (VECTORDB_DATA)")
+    serve.add_argument("--host", help="the address to listen on (VECTORDB_HOST; default 127.0.0.1)")
+    serve.add_argument("--port", help="the port; 0 takes a free one (VECTORDB_PORT; default 8003)")
+    serve.add_argument("--max-body-bytes", help="larger bodies get 413 (VECTORDB_MAX_BODY_BYTES; default 128 MiB)")
+    serve.add_argument("--insecure", action="store_true", help="allow an address beyond loopback without an API key")
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    # Heavy imports wait until the command line is understood.
+    from pydantic import ValidationError
+
+    from vectordb.server.settings import Settings
+
+    named = ("data", "host", "port", "max_body_bytes")
+    given = {name: getattr(arguments, name) for name in named if getattr(arguments, name) is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as exc:
+        for error in exc.errors(include_input=False, include_context=False, include_url=False):
+            name = str(error["loc"][0]) if error["loc"] else "settings"
+            flag = "--" + name.replace("_", "-")
+            print(f"vectordb: {flag} (VECTORDB_{name.upper()}): {error['msg']}", file=sys.stderr)  # noqa: T201
+        return _USAGE_ERROR
+    if settings.api_key is not None and not settings.api_key.get_secret_value():
+        print("vectordb: VECTORDB_API_KEY is empty: unset it, or give it a value", file=sys.stderr)  # noqa: T201
+        return _USAGE_ERROR
+    if settings.api_key is None and not arguments.insecure and not _is_loopback(settings.host):
+        print(  # noqa: T201
+            f"vectordb: refusing to listen on {settings.host} without an API key: set VECTORDB_API_KEY (or --insecure)",
+            file=sys.stderr,
+        )
+        return _USAGE_ERROR
+
+    from vectordb.server.process import serve
+
+    return serve(settings)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

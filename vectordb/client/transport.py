@@ -1,0 +1,106 @@
+"""Requests over one pool of connections: errors translated, dropped keep-alive connections forgiven."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import orjson
+
+from vectordb.errors import (
+    Conflict,
+    FieldError,
+    Invalid,
+    Malformed,
+    NotFound,
+    ReadOnly,
+    StorageFull,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMedia,
+    VectorDBError,
+)
+
+_ERRORS: tuple[type[VectorDBError], ...] = (
+    *(Invalid, Malformed, Unauthorized, NotFound, Conflict, TooLarge, UnsupportedMedia, StorageFull),
+)
+_BY_STATUS = {error.status: error for error in _ERRORS}
+_KEEP_ALIVE_S = 30.0  # below the server's 75, so that it is us who close an idle connection
+_MOST_CONNECTIONS = 64
+
+Parameters = Mapping[str, str | int | bool]
+
+
+class Transport:
+    """Sends JSON, returns JSON. Safe to share between threads."""
+
+    def __init__(self, base_url: str, *, api_key: str | None, timeout_s: float) -> None:
+        """`timeout_s` bounds the connecting, each wait for bytes, and the wait for a free connection."""
+        headers = {} if api_key is None else {"X-API-KEY": api_key}
+        limits = httpx.Limits(
+            max_connections=_MOST_CONNECTIONS,
+            max_keepalive_connections=_MOST_CONNECTIONS,
+            keepalive_expiry=_KEEP_ALIVE_S,
+        )
+        # The database stands next door: proxies of the environment are none of its business.
+        self._http = httpx.Client(
+            base_url=base_url.rstrip("/"), headers=headers, timeout=timeout_s, limits=limits, trust_env=False
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def read(
+        self, method: str, path: str, *, content: bytes | None = None, parameters: Parameters | None = None
+    ) -> bytes:
+        """Send a request that changes nothing; once more when a kept connection turns out to be dropped."""
+        try:
+            return self._send(method, path, content, parameters)
+        except _Dropped:
+            return self._send(method, path, content, parameters)
+
+    def write(self, method: str, path: str, *, content: bytes | None = None) -> bytes:
+        """Send a request that changes something, once. After Unavailable it may have been carried out or not."""
+        return self._send(method, path, content, None)
+
+    def _send(self, method: str, path: str, content: bytes | None, parameters: Parameters | None) -> bytes:
+        headers = {} if content is None else {"Content-Type": "application/json"}
+        try:
+            answer = self._http.request(method, path, content=content, params=parameters, headers=headers)
+        except httpx.TimeoutException as exc:
+            raise Unavailable(f"the vector database did not answer in time ({type(exc).__name__})") from exc
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as exc:
+            raise _Dropped("the connection to the vector database broke off") from exc
+        except httpx.TransportError as exc:
+            raise Unavailable(f"the vector database cannot be reached: {exc}") from exc
+        except RuntimeError as exc:  # httpx's word for a client that was closed
+            raise Unavailable(str(exc)) from exc
+        if answer.is_success:
+            return answer.content
+        raise read_problem(answer.status_code, answer.content, answer.headers.get("Retry-After"))
+
+
+class _Dropped(Unavailable):
+    """The connection broke off after it stood."""
+
+
+def read_problem(status: int, content: bytes, retry_after: str | None) -> VectorDBError:
+    """Return the error that a problem states; what is no problem at all (a proxy's page) is told by its status."""
+    try:
+        problem: Any = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {}
+    detail = str(problem.get("detail") or f"the vector database answered {status}")
+    if status >= 500 and status != StorageFull.status:
+        read_only = problem.get("title") == ReadOnly.title
+        wait_s = int(retry_after) if retry_after is not None and retry_after.isdigit() else 1
+        return (ReadOnly if read_only else Unavailable)(detail, status=status, retry_after_s=wait_s)
+    errors = [
+        FieldError(str(item.get("code", "")), str(item.get("detail", "")), str(item.get("attr", "")))
+        for item in problem.get("errors") or ()
+        if isinstance(item, dict)
+    ]
+    return _BY_STATUS.get(status, VectorDBError)(detail, errors=errors, status=status)

@@ -1,0 +1,109 @@
+"""All libraries of one data folder."""
+
+import threading
+from pathlib import Path
+
+import orjson
+
+from vectordb.engine.clock import read_clock
+from vectordb.engine.library import Library
+from vectordb.engine.writer import Written
+from vectordb.errors import Conflict, DataFolderRefused, NotFound, VectorDBError
+from vectordb.schemas import LibraryCreate, LibraryUpdate
+from vectordb.schemas.base import make_id
+from vectordb.storage import DataFolder, LibraryFile, LibraryRow
+
+
+class Database:
+    """The libraries, by id. Making, renaming and deleting libraries happens one at a time."""
+
+    def __init__(self, data_dir: Path, *, vfs: str | None = None) -> None:
+        """Lock the folder and open everything in it.
+
+        Raises DataFolderRefused when another process has it, or a library in it cannot be read: to serve the others
+        would make this one look as if it had never been.
+        """
+        self._vfs = vfs
+        self._changing = threading.Lock()
+        self._libraries: dict[str, Library] = {}
+        self._folder = DataFolder(data_dir)
+        try:
+            for path in self._folder.list_libraries():
+                self._open(path)
+        except VectorDBError as exc:
+            self.close()
+            raise DataFolderRefused(exc.detail) from exc
+
+    def close(self) -> None:
+        """Close every library, then give the folder back."""
+        with self._changing:
+            libraries, self._libraries = self._libraries, {}
+            for library in libraries.values():
+                library.close()
+            self._folder.close()
+
+    def list_libraries(self) -> list[Library]:
+        """Return all libraries, by id."""
+        return [library for _, library in sorted(self._libraries.items())]
+
+    def get_library(self, library_id: str) -> Library:
+        """Return a library. Raises NotFound."""
+        library = self._libraries.get(library_id)
+        if library is None:
+            raise NotFound(f'there is no library "{library_id}"')
+        return library
+
+    def create_library(self, request: LibraryCreate) -> Library:
+        """Make a library. Raises Conflict when its id or name is taken, StorageFull or StorageFailed."""
+        now = read_clock()
+        row = LibraryRow(
+            id=request.id or make_id(),
+            name=request.name,
+            metadata=orjson.dumps(request.metadata).decode(),
+            dimension=request.dimension,
+            metric=request.metric,
+            index_spec=None if request.index is None else request.index.model_dump_json(),
+            created_at=now,
+            updated_at=now,
+        )
+        with self._changing:
+            if row.id in self._libraries:
+                raise Conflict(f'there is a library "{row.id}" already')
+            self._require_free_name(row.name, row.id)
+            with self._folder.new_library() as draft:
+                LibraryFile.create(draft, row, vfs=self._vfs)
+            return self._open(self._folder.path_of(draft))
+
+    def update_library(self, library_id: str, request: LibraryUpdate) -> Written[LibraryRow]:
+        """Change name or metadata. Raises NotFound; Conflict for a taken name, another dimension or metric."""
+        with self._changing:
+            library = self.get_library(library_id)
+            row = library.row
+            if request.dimension not in (None, row.dimension) or request.metric not in (None, row.metric):
+                raise Conflict(f"the library has dimension {row.dimension} and metric {row.metric}, which never change")
+            if request.name is not None:
+                self._require_free_name(request.name, library_id)
+            written = library.update(request).result()
+            library.adopt(written.value)
+            return written
+
+    def delete_library(self, library_id: str) -> None:
+        """Delete a library for good. Raises NotFound, StorageFailed."""
+        with self._changing:
+            library = self.get_library(library_id)
+            del self._libraries[library_id]
+            library.close()
+            self._folder.delete_library(library.folder)
+
+    def _require_free_name(self, name: str, library_id: str) -> None:
+        for other in self._libraries.values():
+            if other.row.name == name and other.row.id != library_id:
+                raise Conflict(f'there is a library named "{name}" already')
+
+    def _open(self, path: Path) -> Library:
+        try:
+            library = Library(path, vfs=self._vfs)
+        except VectorDBError as exc:
+            raise DataFolderRefused(f"the library in {path} cannot be opened: {exc.detail}") from exc
+        self._libraries[library.row.id] = library
+        return library

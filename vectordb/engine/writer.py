@@ -1,0 +1,245 @@
+"""The one thread that writes to a library, and groups the commits of those who write at once.
+
+    wait for a job, take what else is waiting
+    BEGIN; for each job: SAVEPOINT, run, RELEASE (or ROLLBACK TO: a job that fails takes no other along)
+    COMMIT             durable: the log is fsynced
+    apply to indexes   searches see it
+    empty the log      when something was deleted: no byte of it is left on disk
+    answer             each job's future
+
+When storage fails (an fsync, a write, a corrupt page) the fate of the group is unknown, so that none of it is acknowledged,
+and the library takes no more writes until a restart reads back what is really there.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import apsw
+
+from vectordb.engine.clock import read_clock
+from vectordb.engine.indexes import IndexChanges
+from vectordb.errors import ReadOnly, StorageFailed, StorageFull, Unavailable
+from vectordb.storage.connection import savepoint, translated_errors
+from vectordb.storage.library_file import LibraryFile
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_MOST_WAITING_JOBS = 1_024
+_MOST_JOBS_PER_COMMIT = 128
+_WAL_PAGES_BEFORE_CHECKPOINT = 2_000
+_ERASE_ATTEMPTS = 3
+_ERASE_PAUSE_S = 0.02
+_READ_ONLY = "storage failed earlier, so this library takes no writes until the server is restarted"
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Generic[T]):
+    """What a committed write answers with."""
+
+    value: T
+    log_position: int
+
+
+@dataclass(slots=True)
+class WriteSession:
+    """What a job works with. `erases` is set by one that deletes or replaces text."""
+
+    file: LibraryFile
+    now: int
+    changes: IndexChanges = field(default_factory=IndexChanges)
+    erases: bool = False
+
+
+Job = Callable[[WriteSession], T]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    job: Job[Any]
+    future: "Future[Written[Any]]"
+
+
+@dataclass(slots=True)
+class _Group:
+    """The jobs of one transaction, and what came of each."""
+
+    changes: IndexChanges = field(default_factory=IndexChanges)
+    erases: bool = False
+    done: "list[tuple[Future[Written[Any]], Written[Any]]]" = field(default_factory=list)
+    refused: "list[tuple[Future[Written[Any]], BaseException]]" = field(default_factory=list)
+
+
+class LibraryWriter:
+    """Runs jobs on the library's file, one transaction for as many as are waiting."""
+
+    def __init__(self, file: LibraryFile, apply_changes: Callable[[IndexChanges], None], *, name: str) -> None:
+        self._file = file
+        self._apply_changes = apply_changes
+        self._name = name
+        self._waiting: queue.Queue[_Waiting | None] = queue.Queue(_MOST_WAITING_JOBS)
+        self._failure: str | None = None
+        self._closing = False
+        self._erase_pending = False
+        self._submitting = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name=f"writer-{name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether storage failed, so that writes are refused."""
+        return self._failure is not None
+
+    def submit(self, job: Job[T]) -> "Future[Written[T]]":
+        """Queue a job; its future ends when the write is durable and searchable, or with what refused it.
+
+        Raises ReadOnly after storage failed, Unavailable when too many wait or the library is closed.
+        """
+        with self._submitting:
+            if self._failure is not None:
+                raise ReadOnly(self._failure)
+            if self._closing:
+                raise Unavailable("the library is closed")
+            future: Future[Written[T]] = Future()
+            try:
+                self._waiting.put_nowait(_Waiting(job, future))
+            except queue.Full as exc:
+                raise Unavailable("too many writes are waiting for this library; try again") from exc
+        return future
+
+    def close(self) -> None:
+        """Finish what is queued, empty the log, close the file."""
+        with self._submitting:
+            already = self._closing
+            self._closing = True
+        if not already:
+            self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            first = self._waiting.get()
+            jobs = [] if first is None else [first]
+            open_ = first is not None
+            while open_ and len(jobs) < _MOST_JOBS_PER_COMMIT:
+                try:
+                    following = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    open_ = False
+                else:
+                    jobs.append(following)
+            self._write_group([waiting for waiting in jobs if waiting.future.set_running_or_notify_cancel()])
+        self._finish()
+
+    def _write_group(self, jobs: list[_Waiting]) -> None:
+        if not jobs:
+            return
+        if self._failure is not None:
+            _refuse_all(jobs, ReadOnly(self._failure))
+            return
+        try:
+            with translated_errors():
+                group = self._commit(jobs)
+        except StorageFailed as exc:
+            self._fail(jobs, exc)
+            return
+        except Unavailable as exc:
+            # A full disk, a busy file: nothing was kept, and the next write may succeed.
+            self._roll_back()
+            _refuse_all(jobs, exc)
+            return
+        try:
+            self._apply_changes(group.changes)
+        except Exception as exc:  # noqa: BLE001 - whatever it was: record and indexes differ now, until a restart
+            _log.exception("library %s: the indexes could not follow the record", self._name)
+            self._fail(jobs, exc)
+            return
+        self._tidy_log(group.erases)
+        for refused, error in group.refused:
+            refused.set_exception(error)
+        for done, written in group.done:
+            done.set_result(written)
+
+    def _commit(self, jobs: list[_Waiting]) -> _Group:
+        group = _Group()
+        self._file.connection.execute("BEGIN IMMEDIATE")
+        for waiting in jobs:
+            session = WriteSession(self._file, read_clock())
+            try:
+                with savepoint(self._file.connection):
+                    value = waiting.job(session)
+                    position = self._file.library.advance_log_position()
+            except Exception as exc:  # the job's own refusal (or fault): it goes to its caller, the others go on
+                if isinstance(exc, apsw.Error) and not isinstance(exc, apsw.ConstraintError):
+                    raise
+                group.refused.append((waiting.future, exc))
+                continue
+            group.changes.merge(session.changes)
+            group.erases = group.erases or session.erases
+            group.done.append((waiting.future, Written(value, position)))
+        self._file.connection.execute("COMMIT")
+        return group
+
+    def _tidy_log(self, erases: bool) -> None:
+        """Empty the log after a deletion, or keep it short.
+
+        What is committed is safe whatever happens here; only a failing disk is of interest. A reader in the way is
+        waited for a moment; then the next write, or the end, tries again.
+        """
+        self._erase_pending = self._erase_pending or erases
+        if not self._erase_pending and self._file.wal_pages < _WAL_PAGES_BEFORE_CHECKPOINT:
+            return
+        try:
+            if not self._erase_pending:
+                self._file.checkpoint(erase=False)
+                return
+            for _ in range(_ERASE_ATTEMPTS):
+                if self._file.checkpoint(erase=True):
+                    self._erase_pending = False
+                    return
+                time.sleep(_ERASE_PAUSE_S)
+            _log.warning("library %s: readers keep the log from being emptied; the next write tries again", self._name)
+        except apsw.FullError:
+            _log.warning("library %s: the disk is too full to bring the log into the file", self._name)
+        except apsw.Error as exc:
+            self._failure = _READ_ONLY
+            _log.error("library %s is read-only from now on: checkpoint failed: %s", self._name, exc)
+
+    def _fail(self, jobs: list[_Waiting], cause: BaseException) -> None:
+        with self._submitting:
+            self._failure = _READ_ONLY
+        _log.error("library %s is read-only from now on: %s", self._name, cause)
+        self._roll_back()
+        error = ReadOnly("storage failed, and whether this write was kept is unknown; no writes until a restart")
+        error.__cause__ = cause
+        _refuse_all(jobs, error)
+
+    def _roll_back(self) -> None:
+        try:
+            if self._file.connection.in_transaction:
+                self._file.connection.execute("ROLLBACK")
+        except apsw.Error as exc:
+            _log.error("library %s: rolling back failed: %s", self._name, exc)
+
+    def _finish(self) -> None:
+        try:
+            if self._failure is None and not self._file.checkpoint(erase=True):
+                _log.warning("library %s: closed while its log was still being read", self._name)
+            self._file.close()
+        except (apsw.Error, StorageFailed, StorageFull) as exc:
+            _log.error("library %s: closing failed: %s", self._name, exc)
+
+
+def _refuse_all(jobs: list[_Waiting], error: BaseException) -> None:
+    for waiting in jobs:
+        waiting.future.set_exception(error)

@@ -1,0 +1,1 @@
+"""The HTTP server: routes translate between JSON and the engine, and decide nothing."""

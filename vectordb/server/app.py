@@ -1,0 +1,41 @@
+"""The application: routes over one `Database`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from vectordb.engine import Database
+from vectordb.server import chunks, documents, health, libraries, search
+from vectordb.server.access import RequireAPIKey
+from vectordb.server.description import install_description
+from vectordb.server.exchange import run
+from vectordb.server.problems import install_problem_handlers
+
+
+def create_app(database: Database, *, api_key: str | None, max_body_bytes: int) -> FastAPI:
+    """Return the application; it closes `database` when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run(database.close)
+
+    app = FastAPI(
+        title="vectordb",
+        version="1",
+        description="Libraries of documents of chunks, and k-nearest-neighbour search over them.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,  # its page would load scripts from a CDN; /openapi.json is there
+        redoc_url=None,
+    )
+    app.state.database = database
+    app.state.max_body_bytes = max_body_bytes
+    install_problem_handlers(app)
+    install_description(app)
+    if api_key is not None:
+        app.add_middleware(RequireAPIKey, api_key=api_key)
+    for room in (health, libraries, documents, chunks, search):
+        app.include_router(room.router)
+    return app

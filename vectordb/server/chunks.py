@@ -1,0 +1,123 @@
+"""Calls on chunks."""
+
+import asyncio
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic_core import PydanticCustomError
+
+from vectordb import schemas
+from vectordb.schemas.filters import parse_filter
+from vectordb.server.description import gives, takes
+from vectordb.server.exchange import (
+    answer,
+    answer_nothing,
+    decode_number_cursor,
+    encode_cursor,
+    library_of,
+    read_body,
+    refuse_parameter,
+    run,
+    show_chunk,
+)
+from vectordb.server.libraries import Limit, Position
+
+router = APIRouter(prefix="/v1/libraries/{library_id}/chunks", tags=["chunks"])
+
+Include = Annotated[list[str] | None, Query(description='"embedding" adds the vectors')]
+
+
+@router.post("", openapi_extra=takes(schemas.ChunksUpsert), **gives(schemas.UpsertResult))
+async def upsert_chunks(request: Request, library_id: str) -> Response:
+    """Add or replace up to 10,000 chunks by id, all or nothing."""
+    library = library_of(request)
+    wanted = await read_body(request, schemas.ChunksUpsert)
+    written = await asyncio.wrap_future(library.upsert_chunks(wanted.chunks))
+    done = written.value
+    result = {"ids": done.ids, "created": done.created, "updated": done.updated, "log_position": written.log_position}
+    return answer(result, log_position=written.log_position)
+
+
+@router.get("", **gives(schemas.ChunkPage))
+async def list_chunks(
+    request: Request,
+    library_id: str,
+    limit: Limit = 100,
+    cursor: str | None = None,
+    document_id: str | None = None,
+    filter: str | None = None,
+    include: Include = None,
+    min_log_position: Position = None,
+) -> Response:
+    """One page of chunks, oldest first; `filter` is JSON."""
+    library = library_of(request)
+    library.require_log_position(min_log_position)
+    after = decode_number_cursor(cursor)
+    with_embedding = _wants_embedding(include)
+    condition = _read_condition(document_id, filter)
+    rows = await run(lambda: library.list_chunks(after, limit + 1, condition, with_embedding=with_embedding))
+    page = rows[:limit]
+    following = encode_cursor(str(page[-1].number)) if len(rows) > limit else None
+    return answer({"chunks": [show_chunk(row) for row in page], "next_cursor": following})
+
+
+@router.post("/delete", openapi_extra=takes(schemas.ChunksDelete), **gives(schemas.DeleteResult))
+async def delete_chunks(request: Request, library_id: str) -> Response:
+    """Delete chunks by `ids` or by `filter`."""
+    library = library_of(request)
+    wanted = await read_body(request, schemas.ChunksDelete)
+    written = await asyncio.wrap_future(library.delete_chunks(wanted.ids, wanted.filter))
+    result = {"deleted": written.value, "log_position": written.log_position}
+    return answer(result, log_position=written.log_position)
+
+
+@router.get("/{chunk_id}", **gives(schemas.Chunk))
+async def get_chunk(
+    request: Request, library_id: str, chunk_id: str, include: Include = None, min_log_position: Position = None
+) -> Response:
+    """One chunk."""
+    library = library_of(request)
+    library.require_log_position(min_log_position)
+    return answer(show_chunk(library.get_chunk(chunk_id, with_embedding=_wants_embedding(include))))
+
+
+@router.patch("/{chunk_id}", openapi_extra=takes(schemas.ChunkUpdate), **gives(schemas.Chunk))
+async def update_chunk(request: Request, library_id: str, chunk_id: str) -> Response:
+    """Change a chunk's document, text, embedding or metadata."""
+    library = library_of(request)
+    wanted = await read_body(request, schemas.ChunkUpdate)
+    written = await asyncio.wrap_future(library.update_chunk(chunk_id, wanted))
+    return answer(show_chunk(written.value), log_position=written.log_position)
+
+
+@router.delete("/{chunk_id}", **gives(None, 204))
+async def delete_chunk(request: Request, library_id: str, chunk_id: str) -> Response:
+    """Delete one chunk."""
+    written = await asyncio.wrap_future(library_of(request).delete_chunk(chunk_id))
+    return answer_nothing(log_position=written.log_position)
+
+
+def _wants_embedding(include: list[str] | None) -> bool:
+    named = [name for value in include or () for name in value.split(",")]
+    for name in named:
+        if name != "embedding":
+            raise refuse_parameter("include", f'"{name}" is unknown; "embedding" is known')
+    return bool(named)
+
+
+def _read_condition(document_id: str | None, filter: str | None) -> schemas.Condition | None:
+    parts: list[schemas.Condition] = []
+    if document_id is not None:
+        parts.append(schemas.Equals("document_id", document_id))
+    if filter is not None:
+        try:
+            condition = parse_filter(json.loads(filter))
+        except PydanticCustomError as exc:
+            raise refuse_parameter("filter", exc.message()) from exc
+        except (ValueError, RecursionError) as exc:
+            raise refuse_parameter("filter", "is no JSON") from exc
+        parts.extend([] if condition is None else [condition])
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else schemas.And(tuple(parts))

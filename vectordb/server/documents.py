@@ -1,0 +1,74 @@
+"""Calls on documents."""
+
+import asyncio
+
+from fastapi import APIRouter, Request, Response
+
+from vectordb import schemas
+from vectordb.server.description import gives, takes
+from vectordb.server.exchange import (
+    answer,
+    answer_nothing,
+    decode_number_cursor,
+    encode_cursor,
+    library_of,
+    read_body,
+    run,
+    show_document,
+)
+from vectordb.server.libraries import Limit, Position
+
+router = APIRouter(prefix="/v1/libraries/{library_id}/documents", tags=["documents"])
+
+
+@router.post("", openapi_extra=takes(schemas.DocumentCreate), **gives(schemas.Document, 201))
+async def create_document(request: Request, library_id: str) -> Response:
+    """Add a document; 409 when its id is taken."""
+    library = library_of(request)
+    wanted = await read_body(request, schemas.DocumentCreate)
+    written = await asyncio.wrap_future(library.create_document(wanted))
+    return answer(show_document(written.value), 201, log_position=written.log_position)
+
+
+@router.get("", **gives(schemas.DocumentPage))
+async def list_documents(
+    request: Request,
+    library_id: str,
+    limit: Limit = 100,
+    cursor: str | None = None,
+    min_log_position: Position = None,
+) -> Response:
+    """One page of documents, oldest first."""
+    library = library_of(request)
+    library.require_log_position(min_log_position)
+    after = decode_number_cursor(cursor)
+    rows = await run(lambda: library.list_documents(after, limit + 1))
+    page = rows[:limit]
+    following = encode_cursor(str(page[-1].number)) if len(rows) > limit else None
+    return answer({"documents": [show_document(row) for row in page], "next_cursor": following})
+
+
+@router.get("/{document_id}", **gives(schemas.Document))
+async def get_document(
+    request: Request, library_id: str, document_id: str, min_log_position: Position = None
+) -> Response:
+    """One document."""
+    library = library_of(request)
+    library.require_log_position(min_log_position)
+    return answer(show_document(library.get_document(document_id)))
+
+
+@router.patch("/{document_id}", openapi_extra=takes(schemas.DocumentUpdate), **gives(schemas.Document))
+async def update_document(request: Request, library_id: str, document_id: str) -> Response:
+    """Change name or metadata."""
+    library = library_of(request)
+    wanted = await read_body(request, schemas.DocumentUpdate)
+    written = await asyncio.wrap_future(library.update_document(document_id, wanted))
+    return answer(show_document(written.value), log_position=written.log_position)
+
+
+@router.delete("/{document_id}", **gives(None, 204))
+async def delete_document(request: Request, library_id: str, document_id: str) -> Response:
+    """Delete a document and its chunks."""
+    written = await asyncio.wrap_future(library_of(request).delete_document(document_id))
+    return answer_nothing(log_position=written.log_position)

@@ -1,0 +1,174 @@
+"""How a body is read and an answer written: one validation, one serialisation."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vectordb.engine import Database, Hit, Library
+from vectordb.engine.clock import tell_time
+from vectordb.engine.library import Stats
+from vectordb.errors import FieldError, Invalid, TooLarge, UnsupportedMedia
+from vectordb.storage import ChunkRow, DocumentRow, LibraryRow
+
+M = TypeVar("M", bound=BaseModel)
+R = TypeVar("R")
+
+_LONG_BODY_BYTES = 64 * 1024
+LOG_POSITION_HEADER = "X-Log-Position"
+
+
+def database_of(request: Request) -> Database:
+    """Return the database that the application serves."""
+    database: Database = request.app.state.database
+    return database
+
+
+def library_of(request: Request) -> Library:
+    """Return the library that the path names. Raises NotFound."""
+    return database_of(request).get_library(request.path_params["library_id"])
+
+
+async def read_body(request: Request, model: type[M]) -> M:
+    """Return the body as `model`; a long one is read on a thread. Raises ValidationError, TooLarge, UnsupportedMedia.
+
+    JSON has to be declared as such: a browser asks before it sends that across origins.
+    """
+    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if declared != "application/json":
+        raise UnsupportedMedia("the body must be declared as Content-Type: application/json")
+    body = await _read_bytes(request, request.app.state.max_body_bytes)
+    if len(body) <= _LONG_BODY_BYTES:
+        return model.model_validate_json(body)
+    return await asyncio.to_thread(model.model_validate_json, body)
+
+
+async def _read_bytes(request: Request, limit: int) -> bytes:
+    too_large = TooLarge(f"the body is larger than {limit} bytes")
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdigit() or int(declared) > limit:
+        raise too_large
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise too_large
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def answer(content: Any, status: int = 200, *, log_position: int | None = None) -> Response:
+    """Return `content` as JSON; numpy arrays become lists of numbers."""
+    headers = {} if log_position is None else {LOG_POSITION_HEADER: str(log_position)}
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, status, headers, "application/json")
+
+
+def answer_nothing(*, log_position: int | None = None) -> Response:
+    """Return 204."""
+    return Response(status_code=204, headers={} if log_position is None else {LOG_POSITION_HEADER: str(log_position)})
+
+
+async def run(call: Callable[[], R]) -> R:
+    """Run something long on a thread."""
+    return await asyncio.to_thread(call)
+
+
+def encode_cursor(place: str) -> str:
+    """Return an opaque cursor."""
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None) -> str | None:
+    """Return what `encode_cursor` was given. Raises Invalid."""
+    if cursor is None:
+        return None
+    try:
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError) as exc:
+        raise refuse_parameter("cursor", "is none that this server gave") from exc
+
+
+def decode_number_cursor(cursor: str | None) -> int:
+    """Return the number after which a page begins. Raises Invalid."""
+    place = decode_cursor(cursor)
+    if place is None:
+        return 0
+    if not place.isascii() or not place.isdigit() or len(place) > 18:
+        raise refuse_parameter("cursor", "is none that this server gave")
+    return int(place)
+
+
+def refuse_parameter(name: str, detail: str) -> Invalid:
+    """Return the error that names a query parameter."""
+    return Invalid(f"{name}: {detail}", errors=[FieldError("invalid", detail, name)])
+
+
+def show_library(row: LibraryRow, stats: Stats) -> dict[str, Any]:
+    """Return a library as it is told."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "metadata": orjson.Fragment(row.metadata),
+        "dimension": row.dimension,
+        "metric": row.metric,
+        "index": {"type": "flat"},
+        "created_at": tell_time(row.created_at),
+        "updated_at": tell_time(row.updated_at),
+        "stats": {
+            "documents": stats.documents,
+            "chunks": stats.chunks,
+            "bytes_on_disk": stats.bytes_on_disk,
+            "bytes_in_memory": stats.bytes_in_memory,
+            "index_state": "ready",
+            "log_position": stats.log_position,
+            "read_only": stats.read_only,
+        },
+    }
+
+
+def show_document(row: DocumentRow) -> dict[str, Any]:
+    """Return a document as it is told."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "metadata": orjson.Fragment(row.metadata),
+        "chunk_count": row.chunk_count,
+        "created_at": tell_time(row.created_at),
+        "updated_at": tell_time(row.updated_at),
+    }
+
+
+def show_chunk(row: ChunkRow) -> dict[str, Any]:
+    """Return a chunk as it is told."""
+    shown = _show_found(row)
+    shown["created_at"] = tell_time(row.created_at)
+    shown["updated_at"] = tell_time(row.updated_at)
+    return shown
+
+
+def show_hit(hit: Hit) -> dict[str, Any]:
+    """Return a result as it is told."""
+    shown: dict[str, Any] = {"chunk": _show_found(hit.chunk), "score": hit.score}
+    if hit.scores is not None:
+        shown["scores"] = hit.scores
+    return shown
+
+
+def _show_found(row: ChunkRow) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "id": row.id,
+        "document_id": row.document_id,
+        "text": row.text,
+        "metadata": orjson.Fragment(row.metadata),
+    }
+    if row.embedding is not None:
+        shown["embedding"] = row.embedding
+    return shown

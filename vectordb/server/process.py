@@ -1,0 +1,67 @@
+"""The server process: from settings to a graceful stop."""
+
+import logging
+import signal
+import socket
+import sys
+
+import uvicorn
+
+from vectordb.engine import Database
+from vectordb.errors import DataFolderRefused
+from vectordb.server.app import create_app
+from vectordb.server.settings import Settings
+
+_log = logging.getLogger("vectordb")
+
+_SWITCH_INTERVAL_S = 0.0005
+"""Python's 5 ms between switches of threads would be the tail of every search beside a bulk write."""
+_KEEP_ALIVE_S = 75
+_GRACE_S = 20
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code. Writes that are under way are finished."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    try:
+        database = Database(settings.data)
+    except DataFolderRefused as exc:
+        _log.error("%s", exc.detail)
+        return 1
+    try:
+        listener = _listen(settings.host, settings.port)
+    except OSError as exc:
+        _log.error("cannot listen on %s port %d: %s", settings.host, settings.port, exc.strerror)
+        database.close()
+        return 1
+    api_key = None if settings.api_key is None else settings.api_key.get_secret_value()
+    app = create_app(database, api_key=api_key, max_body_bytes=settings.max_body_bytes)
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    # uvicorn raises the signal that stopped it once more at the end: all is closed by then, and that is success.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    host, port = listener.getsockname()[:2]
+    _log.info("serving %s on http://%s:%d", settings.data, f"[{host}]" if ":" in host else host, port)
+    uvicorn.Server(config).run(sockets=[listener])
+    _log.info("stopped")
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    listener.listen(2_048)
+    listener.set_inheritable(True)
+    return listener

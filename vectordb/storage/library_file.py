@@ -1,0 +1,111 @@
+"""A library's file, open: one connection with its repositories, and a pool of such for readers."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from vectordb.errors import Unavailable
+from vectordb.storage.chunks import ChunkRepository
+from vectordb.storage.connection import open_connection, translated_errors
+from vectordb.storage.documents import DocumentRepository
+from vectordb.storage.folder import LIBRARY_FILE
+from vectordb.storage.libraries import LibraryRepository, LibraryRow
+from vectordb.storage.tables import check_version, create_tables
+
+
+class LibraryFile:
+    """One connection to a library's SQLite file. For one thread at a time."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        self.library = LibraryRepository(connection)
+        self.documents = DocumentRepository(connection)
+        self.chunks = ChunkRepository(connection)
+        self.wal_pages = 0
+        connection.set_wal_hook(self._note_wal_pages)
+
+    @classmethod
+    def create(cls, folder: Path, row: LibraryRow, *, vfs: str | None = None) -> None:
+        """Make the file of a new library in `folder`."""
+        connection = open_connection(folder / LIBRARY_FILE, create=True, vfs=vfs)
+        with translated_errors():
+            try:
+                with connection:
+                    create_tables(connection)
+                    LibraryRepository(connection).insert(row)
+            finally:
+                connection.close()
+
+    @classmethod
+    def open(cls, folder: Path, *, vfs: str | None = None) -> "LibraryFile":
+        """Open the file in `folder`. Raises StorageFailed, and DataFolderRefused for another schema version."""
+        connection = open_connection(folder / LIBRARY_FILE, vfs=vfs)
+        with translated_errors():
+            check_version(connection)
+        return cls(connection)
+
+    def checkpoint(self, *, erase: bool) -> bool:
+        """Bring the log into the file; with `erase`, empty the log, so that nothing deleted is left in it.
+
+        Return whether that was done whole; a reader may stand in the way.
+        """
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if erase else apsw.SQLITE_CHECKPOINT_PASSIVE
+        try:
+            in_log, moved = self.connection.wal_checkpoint(mode=mode)
+        except apsw.BusyError:
+            return False
+        self.wal_pages = in_log - moved
+        return in_log == moved
+
+    def close(self) -> None:
+        """Close the connection."""
+        with translated_errors():
+            self.connection.close()
+
+    def _note_wal_pages(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        self.wal_pages = pages
+        return apsw.SQLITE_OK
+
+
+class ReaderPool:
+    """Connections for reading, each lent to one thread at a time; as many as there are readers at once."""
+
+    def __init__(self, folder: Path, *, vfs: str | None = None) -> None:
+        self._folder = folder
+        self._vfs = vfs
+        self._guard = threading.Lock()
+        self._idle: list[LibraryFile] = []
+        self._closed = False
+
+    @contextmanager
+    def reader(self) -> Iterator[LibraryFile]:
+        """Lend a connection. Raises StorageFailed when reading fails, Unavailable when the library is closed."""
+        with self._guard:
+            if self._closed:
+                raise Unavailable("the library is closed")
+            file = self._idle.pop() if self._idle else None
+        if file is None:
+            file = LibraryFile.open(self._folder, vfs=self._vfs)
+        try:
+            with translated_errors():
+                yield file
+        finally:
+            self._give_back(file)
+
+    def close(self) -> None:
+        """Close what is idle; what is lent is closed when it comes back."""
+        with self._guard:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for file in idle:
+            file.close()
+
+    def _give_back(self, file: LibraryFile) -> None:
+        with self._guard:
+            if not self._closed:
+                self._idle.append(file)
+                return
+        file.close()
