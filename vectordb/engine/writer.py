@@ -7,8 +7,8 @@
     empty the log      when something was deleted: no byte of it is left on disk
     answer             each job's future
 
-When storage fails (an fsync, a write, a corrupt page) the fate of the group is unknown, so that none of it is acknowledged,
-and the library takes no more writes until a restart reads back what is really there.
+When storage fails (an fsync, a write, a corrupt page) the fate of the group is unknown, so that none of it is
+acknowledged, and the library takes no more writes until a restart reads back what is really there.
 """
 
 import logging

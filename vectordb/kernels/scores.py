@@ -28,7 +28,8 @@ def score_rows(rows: FloatArray, queries: FloatArray, metric: Metric) -> FloatAr
     Euclidean distance, from differences rather than from the expanded square, which cancels where rows are near.
     """
     if metric == "cosine":
-        return np.clip(queries @ rows.T, -1.0, 1.0)  # rounding may leave a hair above 1
+        cosines: FloatArray = np.clip(queries @ rows.T, -1.0, 1.0)  # rounding may leave a hair above 1
+        return cosines
     if metric == "dot":
         return queries @ rows.T
     scores = np.empty((len(queries), len(rows)), dtype=np.float32)
