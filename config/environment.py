@@ -7,9 +7,10 @@ message that names the setting and never shows the value (it may be a secret).
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -36,8 +37,8 @@ class Environment(BaseSettings):
 
     # what turns texts into vectors: "minilm", "openai", or a dotted path to an Embedder's factory
     embedder: str = "minilm"
-    embedder_base_url: str | None = None
-    embedder_model: str | None = None
+    embedder_base_url: str | None = Field(default=None, validate_default=True)
+    embedder_model: str | None = Field(default=None, validate_default=True)
     embedder_api_key: SecretStr | None = None
     embedder_timeout_s: float = Field(default=10.0, gt=0, le=120)
     splitter: str = "headings"
@@ -45,8 +46,8 @@ class Environment(BaseSettings):
 
     # what answers: "quoting", "openai", or a dotted path to an LLMClient's factory
     llm: str = "quoting"
-    llm_base_url: str | None = None
-    llm_model: str | None = None
+    llm_base_url: str | None = Field(default=None, validate_default=True)
+    llm_model: str | None = Field(default=None, validate_default=True)
     llm_api_key: SecretStr | None = None
     llm_timeout_s: float = Field(default=60.0, gt=0, le=600)
     retrieval_top_k: int = Field(default=8, ge=1, le=50)
@@ -87,11 +88,36 @@ class Environment(BaseSettings):
     def classifier_is_known(cls, value: str) -> str:
         return _known_or_dotted(value, {"dummy", "embedding"})
 
+    @field_validator("embedder_base_url", "embedder_model")
+    @classmethod
+    def embedder_is_complete(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return _needed_by_openai(value, "EMBEDDER", info.data.get("embedder"))
+
+    @field_validator("llm_base_url", "llm_model")
+    @classmethod
+    def llm_is_complete(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return _needed_by_openai(value, "LLM", info.data.get("llm"))
+
 
 def _known_or_dotted(value: str, known: set[str]) -> str:
-    if value in known or "." in value:
+    if value in known:
         return value
-    raise ValueError(f"must be one of {', '.join(sorted(known))}, or a dotted path")
+    module, dot, _ = value.rpartition(".")
+    if not dot:
+        raise ValueError(f"must be one of {', '.join(sorted(known))}, or a dotted path")
+    try:
+        found = find_spec(module)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise ValueError(f"there is no module {module}")
+    return value
+
+
+def _needed_by_openai(value: str | None, setting: str, chosen: str | None) -> str | None:
+    if chosen == "openai" and not value:  # no default: texts never go to a provider that nobody named
+        raise ValueError(f"is needed when {setting} is openai")
+    return value
 
 
 def read_environment() -> Environment:

@@ -73,11 +73,8 @@ class KeysetPagination(BasePagination):
             page.reverse()
         self._url = request.build_absolute_uri()
         self._next = _key(page[-1], column) if page and (there_is_more or backwards) else None
-        self._previous = (
-            _key(page[0], column, backwards=True)
-            if page and (there_is_more if backwards else cursor is not None)
-            else None
-        )
+        there_is_less = there_is_more if backwards else cursor is not None
+        self._previous = _key(page[0], column, backwards=True) if page and there_is_less else None
         return page
 
     def get_paginated_response(self, data: Any) -> Response:

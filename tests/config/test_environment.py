@@ -60,6 +60,8 @@ def test_an_empty_setting_counts_as_not_set(environment: pytest.MonkeyPatch):
         ("RETRIEVAL_TOP_K", "0"),
         ("LOG_LEVEL", "LOUD"),
         ("SECRET_KEY", "short"),
+        ("CLASSIFIER", "no.such.Classifier"),
+        ("LLM", "no_such_module.Client"),
     ],
 )
 def test_a_setting_that_is_not_understood_ends_the_process_and_is_named(
@@ -69,6 +71,18 @@ def test_a_setting_that_is_not_understood_ends_the_process_and_is_named(
     with pytest.raises(SystemExit) as ended:
         read_environment()
     assert f"{name}:" in str(ended.value)
+
+
+@pytest.mark.parametrize("setting", ["LLM", "EMBEDDER"])
+@pytest.mark.parametrize("missing", ["BASE_URL", "MODEL"])
+def test_a_provider_is_named_whole_or_the_process_ends(environment: pytest.MonkeyPatch, setting: str, missing: str):
+    environment.setenv(setting, "openai")
+    environment.setenv(f"{setting}_BASE_URL", "http://127.0.0.1:1/v1")
+    environment.setenv(f"{setting}_MODEL", "m")
+    read_environment()
+    environment.delenv(f"{setting}_{missing}")
+    with pytest.raises(SystemExit, match=f"{setting}_{missing}: is needed when {setting} is openai"):
+        read_environment()
 
 
 def test_the_message_never_shows_a_value(environment: pytest.MonkeyPatch):

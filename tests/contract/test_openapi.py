@@ -1,0 +1,83 @@
+"""The description at /schema: valid, without a warning, and with every call that the contract promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from typing import Any
+
+import pytest
+from django.test import Client
+
+PROJECT = "/query/v1/projects/{project_id}"
+DOCUMENTS = "/knowledge/v1/projects/{project_id}/documents/"
+
+PROMISED = [
+    ("post", f"{PROJECT}/chat"),
+    ("post", "/query/v1/threads/{thread_id}/chat"),
+    ("post", f"{PROJECT}/retrieval"),
+    ("get", f"{PROJECT}/threads/"),
+    ("get", f"{PROJECT}/threads/{{thread_id}}/"),
+    ("patch", f"{PROJECT}/threads/{{thread_id}}/"),
+    ("delete", f"{PROJECT}/threads/{{thread_id}}/category/"),
+    ("get", f"{PROJECT}/categories/"),
+    ("post", f"{PROJECT}/categories/"),
+    ("get", f"{PROJECT}/categories/{{category_id}}/"),
+    ("put", f"{PROJECT}/categories/{{category_id}}/"),
+    ("patch", f"{PROJECT}/categories/{{category_id}}/"),
+    ("delete", f"{PROJECT}/categories/{{category_id}}/"),
+    ("get", DOCUMENTS),
+    ("post", DOCUMENTS),
+    ("get", f"{DOCUMENTS}{{document_id}}/"),
+    ("patch", f"{DOCUMENTS}{{document_id}}/"),
+    ("delete", f"{DOCUMENTS}{{document_id}}/"),
+]
+
+
+@cache
+def schema() -> dict[str, Any]:
+    return Client().get("/schema?format=json").json()
+
+
+def test_the_schema_is_valid_and_gives_no_warning():
+    outcome = subprocess.run(
+        [sys.executable, "manage.py", "spectacular", "--validate", "--fail-on-warn", "--file", "/dev/null"],
+        capture_output=True,
+        text=True,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+
+
+@pytest.mark.parametrize(("method", "path"), PROMISED)
+def test_a_promised_call_is_described(method: str, path: str):
+    assert method in schema()["paths"][path]
+
+
+def test_nothing_else_is_described():
+    served = {(method, path) for path, calls in schema()["paths"].items() for method in calls if method != "parameters"}
+    assert served == set(PROMISED)
+
+
+@pytest.mark.parametrize(("method", "path"), PROMISED)
+def test_a_call_tells_its_key_and_the_errors_it_can_answer(method: str, path: str):
+    call = schema()["paths"][path][method]
+    assert call["security"] == [{"APIKey": []}]
+    assert {"401", "403", "404"} <= set(call["responses"])
+
+
+def test_the_thread_row_has_the_fields_of_the_contract():
+    row = schema()["components"]["schemas"]["ThreadRow"]["properties"]
+    assert list(row) == [
+        "id",
+        "project",
+        "created_at",
+        "updated_at",
+        "last_activity_at",
+        "first_question",
+        "total_questions",
+        "is_uncertain",
+        "category",
+        "category_source",
+        "category_confidence",
+    ]
