@@ -16,9 +16,9 @@ from knowledge.embedders import Embedder
 from knowledge.errors import EmbedderUnavailable, KnowledgeError
 
 # Weak on purpose: a cue decides between categories that are about as near, and does not outvote the meaning.
-CUE_WEIGHT = 0.05
-CUE_LIMIT = 3
-TEMPERATURE = 0.05
+CUE_WEIGHT = 0.07
+CUE_LIMIT = 2
+TEMPERATURE = 0.06
 CACHED_TEXTS = 10_000
 RETRY_AFTER_SETUP_S = 60
 # Lower than any cosine, so that a category that says nothing is chosen only when it is alone.
@@ -28,12 +28,14 @@ SCORE_OF_NO_WORDS = -1.0
 class EmbeddingClassifier:
     """Takes the category whose prototypes are nearest to the question in meaning.
 
-    A category's prototypes are its examples and "title: description". Its score is the mean cosine between the question
-    and the prototypes, plus `CUE_WEIGHT` for each cue that occurs in the question, `CUE_LIMIT` of them at most. The
-    mean, not the maximum: one example that happens to share a topic with the question says little about its kind.
+    A category's prototypes are its examples and "title: description". Its score is the cosine between the question and
+    the prototypes' centroid (Rocchio's classifier: Manning, Raghavan & Schütze 2008, section 14.2), plus `CUE_WEIGHT`
+    for each cue that occurs in the question, `CUE_LIMIT` of them at most. The centroid, not the nearest prototype: one
+    example that happens to share a topic with the question says little about its kind. And its cosine, not the mean
+    of the cosines, which is lower the more the examples differ, so that twenty varied ones would lose to five alike.
 
-    The confidence is the softmax of the scores at `TEMPERATURE`, which was chosen so that its mean equals the share of
-    right answers.
+    The confidence is the softmax of the scores at `TEMPERATURE`, which makes labelled questions likeliest (least log
+    loss); its mean then comes out at the share of right answers.
 
     Prototypes are embedded once and kept for `cached_texts` texts, the least recently used going first.
     """
@@ -70,9 +72,10 @@ class EmbeddingClassifier:
         question_vectors = self._embedder.embed_documents(questions)
         scores = np.full((len(questions), len(categories)), SCORE_OF_NO_WORDS)
         for column, texts in enumerate(prototypes):
-            if texts:
-                # The mean of the cosines is the cosine's numerator with the mean of the unit vectors.
-                scores[:, column] = question_vectors @ np.mean([vectors[text] for text in texts], axis=0)
+            centroid = np.sum([vectors[text] for text in texts], axis=0) if texts else np.zeros(1)
+            norm = np.linalg.norm(centroid)
+            if norm > 0:
+                scores[:, column] = question_vectors @ (centroid / norm)
         return scores + CUE_WEIGHT * _count_cues(questions, categories)
 
     def _embed_prototypes(self, texts: Iterable[str]) -> dict[str, NDArray[np.float32]]:
