@@ -1,8 +1,12 @@
-"""What can go wrong while threads are labelled.
+"""What can go wrong with categories and while threads are labelled.
 
 CategorisationError
-└── ClassifierError             a classification that cannot be computed; another try changes nothing
-    └── ClassifierUnavailable   what the classifier stands on is down or slow; worth another try later
+├── ClassifierError             a classification that cannot be computed; another try changes nothing
+│   └── ClassifierUnavailable   what the classifier stands on is down or slow; worth another try later
+├── CategoryNotFound            no such category, as far as the one who asks may know
+└── CategorisationConflict      the taxonomy as it stands does not allow it
+    ├── DuplicateTitle
+    └── TooManyCategories
 """
 
 from __future__ import annotations
@@ -25,3 +29,19 @@ class ClassifierUnavailable(ClassifierError):
     def __init__(self, message: str, *, retry_after_s: int = 5) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class CategoryNotFound(CategorisationError):
+    """No live category of the project has that id."""
+
+
+class CategorisationConflict(CategorisationError):
+    """The state of the project's categories does not allow what was asked for. The message is for the client."""
+
+
+class DuplicateTitle(CategorisationConflict):
+    """Another live category of the project has that title."""
+
+
+class TooManyCategories(CategorisationConflict):
+    """The project has as many live categories as it may have."""

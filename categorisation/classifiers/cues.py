@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _CUE_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*\*?")
+_COMPILED_CUES = 10_000
 
 
 def split_words(text: str) -> list[str]:
@@ -24,21 +26,16 @@ def count_cues(words: Sequence[str], cues: Sequence[str]) -> int:
 
     A cue without any word, such as "?!", occurs nowhere.
     """
-    return sum(_occurs(_CUE_WORD.findall(_fold(cue)), words) for cue in cues)
+    line = f" {' '.join(words)} "
+    return sum(pattern.search(line) is not None for pattern in map(_compile, cues))
 
 
 def _fold(text: str) -> str:
     return text.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
 
 
-def _occurs(cue_words: Sequence[str], words: Sequence[str]) -> bool:
-    if not cue_words:
-        return False
-    starts = range(len(words) - len(cue_words) + 1)
-    return any(
-        all(_matches(cue_word, words[start + offset]) for offset, cue_word in enumerate(cue_words)) for start in starts
-    )
-
-
-def _matches(cue_word: str, word: str) -> bool:
-    return word.startswith(cue_word[:-1]) if cue_word.endswith("*") else word == cue_word
+@lru_cache(maxsize=_COMPILED_CUES)
+def _compile(cue: str) -> re.Pattern[str]:
+    """The cue as a pattern over words with a space on each side; nothing in a cue is a pattern of its own."""
+    words = [word.replace("*", "[^ ]*") for word in _CUE_WORD.findall(_fold(cue))]
+    return re.compile(f" {' '.join(words)} " if words else r"(?!)")

@@ -32,7 +32,8 @@ def parse_vectors(body: bytes, *, count: int, dimension: int | None) -> NDArray[
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not norms.all():
         raise EmbedderUnavailable("The embedder answered a vector that is zero or not finite.")
-    return (vectors / norms).astype(np.float32)
+    unit_vectors: NDArray[np.float32] = (vectors / norms).astype(np.float32)
+    return unit_vectors
 
 
 def _parse_items(body: bytes, count: int) -> list[dict[str, Any]]:

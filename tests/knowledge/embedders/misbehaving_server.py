@@ -31,9 +31,13 @@ class Exchange(BaseHTTPRequestHandler):
         behaviours = self.server.behaviours
         behaviours[min(number, len(behaviours) - 1)](self)
 
-    def send(self, body: bytes, status: int = 200, **headers: str) -> None:
+    def send(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
-        for name, value in {"content-type": "application/json", "content-length": str(len(body)), **headers}.items():
+        for name, value in {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            **(headers or {}),
+        }.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(body)
@@ -99,14 +103,14 @@ def answer_data(data: object) -> Behaviour:
 
 
 def answer_body(body: bytes, **headers: str) -> Behaviour:
-    return lambda exchange: exchange.send(body, **headers)
+    return lambda exchange: exchange.send(body, headers=headers)
 
 
 def answer_status(status: int, **headers: str) -> Behaviour:
     def behave(exchange: Exchange) -> None:
         # As unkind as providers get: the body quotes what was sent.
         quoted = {"error": {"message": f"{exchange.headers['authorization']} {exchange.payload['input']}"}}
-        exchange.send(json.dumps(quoted).encode(), status, **headers)
+        exchange.send(json.dumps(quoted).encode(), status, headers)
 
     return behave
 

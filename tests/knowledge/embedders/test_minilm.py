@@ -121,7 +121,7 @@ def test_the_package_has_no_other_names() -> None:
     import knowledge.embedders
 
     with pytest.raises(AttributeError, match="no attribute 'Hashing'"):
-        _ = knowledge.embedders.Hashing  # type: ignore[attr-defined]
+        _ = knowledge.embedders.Hashing
 
 
 @given(lengths=st.lists(st.integers(1, 300), max_size=60), max_tokens=st.integers(1, 1024))
