@@ -22,4 +22,5 @@ accesslog = "-"
 access_log_format = '%(h)s "%(m)s %(U)s %(H)s" %(s)s %(B)s %(M)sms'  # no query strings: they may hold questions
 loglevel = os.environ.get("LOG_LEVEL", "info").lower()
 control_socket_disable = True
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+_memory = Path("/dev/shm")  # noqa: S108  # gunicorn makes unnamed files there
+worker_tmp_dir = str(_memory) if _memory.is_dir() else None  # heartbeats must not wait for a disk

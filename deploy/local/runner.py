@@ -293,7 +293,7 @@ def _become_web_server(layout: Layout, stack: Stack, environ: Mapping[str, str])
     command = services.web(layout, stack, services.build_environment(environ, stack, keys, "", ""))
     os.chdir(layout.root)
     sys.stdout.flush()
-    os.execve(command.argv[0], command.argv, dict(command.environment))
+    os.execve(command.argv[0], command.argv, dict(command.environment))  # noqa: S606  # no shell is meant
 
 
 def _run_in_terminal(argv: Sequence[str], root: Path, environment: Mapping[str, str]) -> int:

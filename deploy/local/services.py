@@ -15,7 +15,7 @@ from deploy.local.layout import Layout
 from deploy.local.process import Command
 
 LOOPBACK = "127.0.0.1"
-EVERY_ADDRESS = "0.0.0.0"
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  # only in a container, or when BIND_HOST says so
 READY_FILE = "WORKER_READY_FILE"
 
 

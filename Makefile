@@ -1,0 +1,51 @@
+# `make run` and `make test` are the two commands; `make help` names the rest.
+# PYTHON3 names the interpreter that .venv is made from.
+
+PYTHON3 = python3
+PY = .venv/bin/python
+# the type checker and Django's commands read the settings; nothing is connected to
+LINT_ENV = SECRET_KEY=only-for-the-linters DATABASE_URL=postgresql://%2Fnonexistent/none CELERY_BROKER_URL=memory://
+
+.DEFAULT_GOAL = help
+.PHONY: help run test setup setup-dev bootstrap create-superuser lint format bench flower lock
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
+
+run: setup  ## bring up the whole service; Ctrl-C stops it
+	@exec $(PY) -m deploy.local run
+
+test: setup-dev  ## run the tests against real neighbours, with the coverage gate
+	@exec $(PY) -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST_ARGS)
+
+setup:  ## install what the service needs into .venv; run nothing
+	@$(PYTHON3) deploy/bootstrap/setup.py
+
+setup-dev:  ## install what tests and linters need, too
+	@$(PYTHON3) deploy/bootstrap/setup.py --dev
+
+bootstrap: setup  ## bring the database's tables up to date
+	@exec $(PY) -m deploy.local exec $(PY) manage.py migrate
+
+create-superuser: setup  ## make an account for the admin
+	@exec $(PY) -m deploy.local exec $(PY) manage.py createsuperuser
+
+lint: setup-dev  ## check style, types, import directions and missing migrations
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(LINT_ENV) $(PY) -m mypy
+	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	$(LINT_ENV) $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+
+format: setup-dev  ## rewrite the code in the house's style
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: setup-dev  ## run the benchmarks
+	@exec $(PY) -m benchmarks
+
+flower: setup  ## the page of queues and workers, on port 5555 (`make run` has it already)
+	@exec $(PY) -m deploy.local exec $(PY) -m celery -A config flower --address=127.0.0.1
+
+lock: setup-dev  ## resolve pyproject.toml anew into the requirements files
+	$(PYTHON3) deploy/bootstrap/lock.py $(LOCK_ARGS)
