@@ -1,0 +1,159 @@
+"""Labels are written here, and nowhere else.
+
+Whoever writes a label holds FOR SHARE on its category, and a deletion holds FOR UPDATE, so that neither slips past the
+other; categories are locked before threads, always. The classifier writes only over "unlabelled", in one conditional
+UPDATE: PostgreSQL evaluates the condition again on the row as it is when the lock is had, so a person's decision that
+was committed in the meantime stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import QuerySet, Subquery
+from django.db.models.functions import Now
+
+from categorisation.errors import CategoryNotFound
+from categorisation.models import Category, Taxonomy
+from categorisation.signals import threads_unlabelled
+from query.errors import ThreadNotFound
+from query.models import CategorySource, Thread
+
+NO_SUCH_CATEGORY = "There is no such category."
+NO_SUCH_THREAD = "There is no such thread."
+UNLABELLED: dict[str, Any] = {
+    "category": None,
+    "category_source": None,
+    "category_confidence": None,
+    "categorised_at": None,
+    "category_taxonomy_version": None,
+    "classify_after": Now(),
+    "classify_attempts": 0,
+    "updated_at": Now(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ComputedLabel:
+    """What a classifier found for a thread."""
+
+    thread_id: UUID
+    category_id: UUID
+    confidence: float
+
+
+@transaction.atomic
+def assign_label(*, project_id: UUID, thread_id: UUID, category_id: UUID | None) -> None:
+    """Record a person's decision, whatever stood there; None says that no category applies, and is as final.
+
+    Raises ThreadNotFound or CategoryNotFound, the latter also for a deleted category and another project's.
+    """
+    if category_id is not None and not lock_live_categories(project_id, [category_id]):
+        raise CategoryNotFound(NO_SUCH_CATEGORY)
+    assigned = Thread.objects.filter(pk=thread_id, project_id=project_id).update(
+        category=category_id,
+        category_source=CategorySource.USER,
+        category_confidence=None,
+        categorised_at=Now(),
+        category_taxonomy_version=Subquery(Taxonomy.objects.filter(project_id=project_id).values("version")),
+        updated_at=Now(),
+    )
+    if not assigned:
+        raise ThreadNotFound(NO_SUCH_THREAD)
+
+
+@transaction.atomic
+def forget_label(*, project_id: UUID, thread_id: UUID) -> bool:
+    """Forget a person's decision, so that the thread is classified anew; whether there was one.
+
+    A label that the classifier gave stays. Raises ThreadNotFound.
+    """
+    thread = Thread.objects.filter(pk=thread_id, project_id=project_id)
+    forgotten = bool(thread.filter(category_source=CategorySource.USER).update(**UNLABELLED))
+    if forgotten:
+        _announce_unlabelled([thread_id])
+    elif not thread.exists():
+        raise ThreadNotFound(NO_SUCH_THREAD)
+    return forgotten
+
+
+@transaction.atomic
+def write_computed_labels(
+    project_id: UUID, labels: Sequence[ComputedLabel], *, taxonomy_version: int
+) -> tuple[set[UUID], set[UUID]]:
+    """Label those of the threads that are still unlabelled: the ids of the labelled, and of the dropped.
+
+    Dropped is what names a category that was deleted meanwhile; it has to be computed again. A thread in neither set
+    got its label from somebody else, which is an ordinary outcome.
+    """
+    live = lock_live_categories(project_id, {label.category_id for label in labels})
+    labelled = set()
+    for label in sorted((label for label in labels if label.category_id in live), key=lambda label: label.thread_id):
+        unlabelled = Thread.objects.filter(
+            pk=label.thread_id, project_id=project_id, category=None, category_source=None
+        )
+        if unlabelled.update(
+            category=label.category_id,
+            category_source=CategorySource.CLASSIFIER,
+            category_confidence=label.confidence,
+            categorised_at=Now(),
+            category_taxonomy_version=taxonomy_version,
+            updated_at=Now(),
+        ):
+            labelled.add(label.thread_id)
+    return labelled, {label.thread_id for label in labels if label.category_id not in live}
+
+
+def lock_live_categories(project_id: UUID, category_ids: Collection[UUID]) -> set[UUID]:
+    """Of these the live ones of the project, which stay so until the transaction ends."""
+    with connection.cursor() as cursor:  # Django's select_for_update has no FOR SHARE
+        cursor.execute(
+            "SELECT id FROM categorisation_category"
+            " WHERE project_id = %s AND id = ANY(%s::uuid[]) AND deleted_at IS NULL ORDER BY id FOR SHARE",
+            [project_id, list(category_ids)],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+@transaction.atomic
+def move_labels(category: Category, target_id: UUID, *, limit: int) -> int:
+    """Give threads of one category another of its project; whose decision it was stays. How many there were.
+
+    The confidence was in the old category, and is not known for the new one. Raises CategoryNotFound when the target
+    is not live.
+    """
+    if not lock_live_categories(category.project_id, [target_id]):
+        raise CategoryNotFound(NO_SUCH_CATEGORY)
+    ids = _lock_threads_of(category, limit)
+    return Thread.objects.filter(pk__in=ids).update(
+        category=target_id, category_confidence=None, categorised_at=Now(), updated_at=Now()
+    )
+
+
+@transaction.atomic
+def free_labels(category: Category, *, limit: int) -> int:
+    """Make threads of a category unlabelled again, to be classified anew; how many there were."""
+    ids = _lock_threads_of(category, limit)
+    freed = Thread.objects.filter(pk__in=ids).update(**UNLABELLED)
+    if ids:
+        _announce_unlabelled(ids)
+    return freed
+
+
+def threads_of(category: Category) -> QuerySet[Thread]:
+    return Thread.objects.filter(project_id=category.project_id, category_id=category.pk)
+
+
+def _lock_threads_of(category: Category, limit: int) -> list[UUID]:
+    newest = threads_of(category).order_by("-created_at", "-id")[:limit]
+    return list(newest.select_for_update(of=("self",)).values_list("pk", flat=True))
+
+
+def _announce_unlabelled(thread_ids: Sequence[UUID]) -> None:
+    announce = partial(threads_unlabelled.send_robust, sender=Thread, thread_ids=thread_ids)
+    transaction.on_commit(announce, robust=True)
