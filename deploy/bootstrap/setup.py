@@ -2,7 +2,7 @@
 
 Standard library only, and written so that an older Python can still say what is missing. A bare Debian's python3 has
 neither pip nor ensurepip, so a pip wheel lies beside this file; with it comes uv, and with uv everything else. Where uv
-is not to be had, pip does the same more slowly. What is done is remembered in .venv, so that a second call costs nothing.
+is not to be had, pip does the same more slowly. What is done is remembered in .venv: a second call costs nothing.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def make_venv() -> None:
     shutil.rmtree(VENV, ignore_errors=True)
     command = [sys.executable, "-m", "venv", "--without-pip", str(VENV)]
     if subprocess.call(command) != 0:
-        raise SetupFailed(f"{sys.executable} cannot make a virtual environment; on Debian: apt-get install python3-venv")
+        raise SetupFailed(
+            f"{sys.executable} cannot make a virtual environment; on Debian: apt-get install python3-venv"
+        )
 
 
 def is_new_enough(python: Path) -> bool:
@@ -101,7 +103,7 @@ def is_new_enough(python: Path) -> bool:
 
 
 def install(names: tuple[str, ...]) -> None:
-    """With uv, or with pip where uv is not to be had or fails. Every package is pinned and hashed, so nothing is resolved."""
+    """With uv, or with pip where uv is not to be had or fails. Everything is pinned: nothing is resolved."""
     files = [part for name in names for part in ("-r", str(ROOT / name))]
     uv = find_uv()
     if uv is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.local.errors import LocalStackError
@@ -13,17 +14,18 @@ from deploy.local.runner import execute, run
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def main() -> int:
+def main(arguments: Sequence[str], root: Path = ROOT) -> int:
+    """The exit code. `root` is the checkout."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="bring up the service, and what the environment does not name")
     exec_parser = commands.add_parser("exec", help="run a command with the service's environment")
     exec_parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
-    arguments = parser.parse_args()
+    parsed = parser.parse_args(arguments)
     try:
-        if arguments.command == "exec":
-            return execute(ROOT, os.environ, arguments.argv)
-        run(ROOT, os.environ)
+        if parsed.command == "exec":
+            return execute(root, os.environ, parsed.argv)
+        run(root, os.environ)
     except LocalStackError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -31,4 +33,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

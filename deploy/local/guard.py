@@ -20,7 +20,7 @@ import signal
 import sys
 import time
 
-GRACE_S = 12.0
+GRACE_S = 8.0
 POLL_S = 0.05
 
 

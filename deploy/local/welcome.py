@@ -15,6 +15,7 @@ def refresh_demo(layout: Layout, stack: Stack) -> dict[str, str]:
     demo: dict[str, str] = read_json(layout.demo)
     if not demo:
         return {}
+    layout.demo.chmod(0o600)  # it holds a key and a password
     addresses = {"base_url": stack.base_url, "admin_url": f"{stack.base_url}/admin/"}
     if stack.brings_vectordb:
         addresses["vectordb_url"] = stack.vectordb_url
