@@ -1,9 +1,54 @@
 """The way in from Python: `Client`, over HTTP.
 
-Errors are those of `vectordb.errors`, answers those of `vectordb.schemas`.
+Errors are those of `vectordb.errors`, answers those of `vectordb.schemas`; what callers need of both is here too.
 """
 
 from vectordb.client.client import Client
-from vectordb.schemas import Chunk, ChunkInput, Document, Library, SearchHit, SearchResponse, UpsertResult
+from vectordb.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    ReadOnly,
+    StorageFull,
+    Unauthorized,
+    Unavailable,
+    VectorDBError,
+)
+from vectordb.schemas import (
+    BatchSearchResponse,
+    Chunk,
+    ChunkInput,
+    ChunkPage,
+    DeleteResult,
+    Document,
+    DocumentPage,
+    Library,
+    LibraryPage,
+    SearchHit,
+    SearchResponse,
+    UpsertResult,
+)
 
-__all__ = ["Chunk", "ChunkInput", "Client", "Document", "Library", "SearchHit", "SearchResponse", "UpsertResult"]
+__all__ = [
+    "BatchSearchResponse",
+    "Chunk",
+    "ChunkInput",
+    "ChunkPage",
+    "Client",
+    "Conflict",
+    "DeleteResult",
+    "Document",
+    "DocumentPage",
+    "Invalid",
+    "Library",
+    "LibraryPage",
+    "NotFound",
+    "ReadOnly",
+    "SearchHit",
+    "SearchResponse",
+    "StorageFull",
+    "Unauthorized",
+    "Unavailable",
+    "UpsertResult",
+    "VectorDBError",
+]

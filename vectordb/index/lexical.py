@@ -29,7 +29,6 @@ from vectordb.kernels import pad_results, select_top_k
 from vectordb.schemas.arrays import FloatArray, IdArray
 
 _KIND = "lexical"
-_SMALLEST_TAIL = 16_384
 _TAIL_FRACTION = 4
 
 _Ints = NDArray[np.int32]
@@ -63,9 +62,11 @@ class _State:
 class LexicalIndex:
     """BM25 with k1 = 1.2 and b = 0.75 by default; English stems and stop words."""
 
-    def __init__(self, *, k1: float = 1.2, b: float = 0.75) -> None:
+    def __init__(self, *, k1: float = 1.2, b: float = 0.75, smallest_tail: int = 16_384) -> None:
+        """`smallest_tail`: so many postings may wait in the tail before a merge, however small the index."""
         self._k1 = k1
         self._b = b
+        self._smallest_tail = smallest_tail
         self._tokeniser = Tokeniser()
         self._writing = threading.Lock()
         self._terms: dict[str, int] = {}  # grows only; a reader that finds a term its state lacks finds no postings
@@ -91,7 +92,7 @@ class LexicalIndex:
         counted = [Counter(self._tokeniser.tokenise(text)) for text in texts]
         with self._writing:
             state = self._append(self._without(self._state, ids), ids, counted)
-            if state.tail_count > max(_SMALLEST_TAIL, len(state.main.slots) // _TAIL_FRACTION):
+            if state.tail_count > max(self._smallest_tail, len(state.main.slots) // _TAIL_FRACTION):
                 state = self._merge(state)
             self._state = state
 
@@ -101,7 +102,7 @@ class LexicalIndex:
             state = self._without(self._state, ids)
             for removed in ids.tolist():
                 self._slots.pop(removed, None)
-            if state.slot_count > _SMALLEST_TAIL and state.live_count < state.slot_count // 2:
+            if state.slot_count > self._smallest_tail and state.live_count < state.slot_count // 2:
                 state = self._merge(state)
             self._state = state
 

@@ -14,15 +14,15 @@ _STOP_WORDS = frozenset(
     under until up very was we were what when where which while who whom why will with would you your yours""".split()  # noqa: SIM905 - one word a line would be a page
 )
 _LONGEST_WORD = 64
-_MOST_CACHED_WORDS = 500_000
 
 
 class Tokeniser:
     """Splits text into stems; a word's stem is computed once. Safe to share between threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, most_cached_words: int = 500_000) -> None:
         self._stemmer = snowballstemmer.stemmer("english")
         self._stemming = threading.Lock()  # the stemmer works on fields of its own
+        self._most_cached_words = most_cached_words
         self._stems: dict[str, str] = {}
 
     def tokenise(self, text: str) -> list[str]:
@@ -39,7 +39,7 @@ class Tokeniser:
     def _stem(self, word: str) -> str:
         with self._stemming:
             stem: str = self._stemmer.stemWord(word[:_LONGEST_WORD])
-        if len(self._stems) >= _MOST_CACHED_WORDS:
+        if len(self._stems) >= self._most_cached_words:
             self._stems = {}
         self._stems[word] = stem
         return stem

@@ -1,0 +1,143 @@
+"""Real vectordb processes, and what tests put into them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vectordb.client import ChunkInput, Client
+from vectordb.schemas import FloatArray
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_START_TIMEOUT_S = 30.0
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """The environment without settings that another server of this test run may have."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("VECTORDB_")}
+    return {**kept, "PYTHONPATH": str(REPOSITORY), **more}
+
+
+@dataclass
+class ServerProcess:
+    """One `python -m vectordb serve`, on a port of its own."""
+
+    data: Path
+    api_key: str | None = None
+    flags: tuple[str, ...] = ()
+    clients: list[Client] = field(default_factory=list)
+    _process: subprocess.Popen[bytes] | None = None
+    url: str = ""
+
+    @property
+    def log(self) -> Path:
+        return self.data.with_name(self.data.name + ".log")
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+    def start(self) -> ServerProcess:
+        environment = clean_environment(**({} if self.api_key is None else {"VECTORDB_API_KEY": self.api_key}))
+        argv = [sys.executable, "-m", "vectordb", "serve", "--data", str(self.data), "--port", "0", *self.flags]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(argv, env=environment, stdout=log, stderr=log, cwd=REPOSITORY)
+        self.url = self._wait_for_url()
+        client = self.client()
+        while not client.is_ready():
+            time.sleep(0.01)
+        return self
+
+    def client(self) -> Client:
+        client = Client(self.url, api_key=self.api_key)
+        self.clients.append(client)
+        return client
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+
+    def _wait_for_url(self) -> str:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            found = re.search(r"serving .* on (http://\S+)", self.log.read_text())
+            if found:
+                return found[1]
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.01)
+        raise AssertionError(f"the server did not start:\n{self.log.read_text()}")
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Start a server on a data folder of this test (the same one when called again)."""
+    started: list[ServerProcess] = []
+
+    def start(data: Path = tmp_path / "data", *, api_key: str | None = None, flags: tuple[str, ...] = ()):
+        started.append(ServerProcess(data, api_key, flags))
+        return started[-1].start()
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server for all tests that keep to libraries of their own."""
+    server = ServerProcess(tmp_path_factory.mktemp("shared") / "data").start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def client(shared_server: ServerProcess) -> Client:
+    return shared_server.clients[0]
+
+
+@pytest.fixture
+def library_id(client: Client) -> Iterator[str]:
+    """A library of dimension 4 with one document, `doc`."""
+    library = client.create_library(name=f"library {time.monotonic_ns()}", dimension=4)
+    client.create_document(library.id, name="The document", id="doc", metadata={"language": "en"})
+    yield library.id
+    client.delete_library(library.id)
+
+
+def make_chunk(number: int, *, dimension: int = 4, text: str | None = None, **more: object) -> ChunkInput:
+    """A chunk whose id, text and embedding follow from `number`."""
+    return ChunkInput(
+        **{
+            "id": f"chunk-{number}",
+            "document_id": "doc",
+            "text": f"text number {number}" if text is None else text,
+            "embedding": make_vector(number, dimension),
+            **more,
+        }
+    )
+
+
+def make_vector(seed: int, dimension: int = 4) -> FloatArray:
+    return np.random.default_rng(seed).standard_normal(dimension).astype(np.float32)
