@@ -70,8 +70,10 @@ def read_questions(path: Path) -> list[Labelled]:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     labelled = [Labelled(str(row["id"]), row["question"], row["category"]) for row in rows]
     unknown = {row.category for row in labelled} - {category.title for category in PREDEFINED_CATEGORIES}
-    if unknown or not labelled:
-        raise ValueError(f"unknown categories: {sorted(unknown)}" if unknown else "no questions")
+    if unknown:
+        raise ValueError(f"unknown categories: {sorted(unknown)}")
+    if len({row.is_in_half_a for row in labelled}) < 2:
+        raise ValueError("too few questions: one half has none")
     return labelled
 
 

@@ -70,7 +70,7 @@ class EmbeddingClassifier:
         prototypes = [_list_prototypes(category) for category in categories]
         vectors = self._embed_prototypes(text for texts in prototypes for text in texts)
         question_vectors = self._embedder.embed_documents(questions)
-        scores = np.full((len(questions), len(categories)), SCORE_OF_NO_WORDS)
+        scores: NDArray[np.float64] = np.full((len(questions), len(categories)), SCORE_OF_NO_WORDS)
         for column, texts in enumerate(prototypes):
             centroid = np.sum([vectors[text] for text in texts], axis=0) if texts else np.zeros(1)
             norm = np.linalg.norm(centroid)

@@ -43,8 +43,9 @@ class OpenAIEmbedder:
     nonsense never. Every fault is an EmbedderUnavailable, whose message holds neither the key, nor a text, nor anything
     that the endpoint wrote.
 
-    `dimension` is what every answer must have; left out, the first answer settles it (and reading the property before
-    any asks for one).
+    `api_key` may be empty for a server that wants none. `dimension` is what every answer must have; left out, the first
+    answer settles it (and reading the property before any asks for one). Raises ValueError for a base_url or a key that
+    no request can carry.
     """
 
     def __init__(
@@ -61,9 +62,13 @@ class OpenAIEmbedder:
     ) -> None:
         if timeout_s <= 0 or max_retries < 0 or batch_size < 1:
             raise ValueError("timeout_s and batch_size must be positive, max_retries not negative")
+        _check_base_url(base_url)
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise ValueError("api_key must be printable ASCII")
         self._base_url = base_url
         self._model = model
-        self._api_key = api_key
+        # Servers on one's own machine want no key, but the SDK wants one, and would look for it in the environment.
+        self._api_key = api_key or "none"
         self._timeout_s = timeout_s
         self._max_retries = max_retries
         self._batch_size = batch_size
@@ -160,6 +165,12 @@ class OpenAIEmbedder:
                 )
                 self._connection = _Connection(client, LoopThread("openai-embedder"), os.getpid())
             return self._connection
+
+
+def _check_base_url(base_url: str) -> None:
+    url = urlsplit(base_url)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("base_url must be a URL such as https://api.example.com/v1")
 
 
 def _translate(exc: openai.OpenAIError) -> EmbedderUnavailable:

@@ -40,7 +40,7 @@ def naive_scores(question: str, categories: list[CategorySpec]) -> list[float]:
     scores = []
     for category, vectors in zip(categories, vectors_of, strict=True):
         score = -1.0
-        centroid = sum(vectors) / len(vectors) if vectors else np.zeros(1)
+        centroid = np.mean(vectors, axis=0) if vectors else np.zeros(1)
         if centroid.any():
             score = sum(a * b for a, b in zip(vector, centroid, strict=True)) / float(np.sqrt(sum(centroid**2)))
         cues = sum(count_cues(split_words(question), [cue]) for cue in category.cues)

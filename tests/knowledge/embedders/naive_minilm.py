@@ -33,7 +33,8 @@ class NaiveMiniLM:
         for layer in range(6):
             hidden = self._encode(f"encoder.layer.{layer}", hidden)
         mean = hidden.mean(axis=0)
-        return mean / np.sqrt((mean**2).sum())
+        vector: np.ndarray = mean / np.sqrt((mean**2).sum())
+        return vector
 
     def _encode(self, layer: str, hidden: np.ndarray) -> np.ndarray:
         query = self._dense(f"{layer}.attention.self.query", hidden)
@@ -57,4 +58,5 @@ class NaiveMiniLM:
     def _layer_norm(self, name: str, hidden: np.ndarray) -> np.ndarray:
         centred = hidden - hidden.mean(axis=1, keepdims=True)
         spread = np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-12)
-        return centred / spread * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
+        scaled: np.ndarray = centred / spread
+        return scaled * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]

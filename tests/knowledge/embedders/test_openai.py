@@ -229,6 +229,26 @@ def test_the_fingerprint_names_model_and_endpoint_and_no_secret(base_url: str, f
         assert embedder.fingerprint == fingerprint
 
 
+def test_a_server_that_wants_no_key_gets_none_of_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with server.serve(server.answer_well) as running, make_embedder(running.base_url, api_key="") as embedder:
+        embedder.embed_query(TEXT)
+    assert running.authorizations == ["Bearer none"]
+
+
+@pytest.mark.parametrize("api_key", ["line\nbreak", "schl\u00fcssel"])
+def test_a_key_that_no_header_can_carry_is_refused_without_being_quoted(api_key: str) -> None:
+    with pytest.raises(ValueError, match="api_key must be printable ASCII") as caught:
+        make_embedder("http://127.0.0.1:9/v1", api_key=api_key)
+    assert api_key not in str(caught.value)
+
+
+@pytest.mark.parametrize("base_url", ["", "nonsense", "ftp://host/v1", "http://", "http://[half"])
+def test_a_base_url_that_is_none_is_refused(base_url: str) -> None:
+    with pytest.raises(ValueError, match=r"base_url|Invalid IPv6"):
+        make_embedder(base_url)
+
+
 @pytest.mark.parametrize("options", [{"timeout_s": 0.0}, {"max_retries": -1}, {"batch_size": 0}])
 def test_limits_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must be positive"):
