@@ -48,4 +48,4 @@ flower: setup  ## the page of queues and workers, on port 5555 (`make run` has i
 	@exec $(PY) -m deploy.local exec $(PY) -m celery -A config flower --address=127.0.0.1
 
 lock: setup-dev  ## resolve pyproject.toml anew into the requirements files
-	$(PYTHON3) deploy/bootstrap/lock.py $(LOCK_ARGS)
+	$(PY) -m deploy.bootstrap.lock $(LOCK_ARGS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from setup import HERE, ROOT, find_uv
+from deploy.bootstrap.setup import HERE, ROOT, find_uv
 
 STYLE = ["--generate-hashes", "--no-header", "--no-annotate", "--universal", "--python-version", "3.11", "--quiet"]
 TARGETS = (

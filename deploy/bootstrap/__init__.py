@@ -1,0 +1,1 @@
+"""Setting up a machine that has only Python and make."""
