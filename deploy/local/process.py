@@ -102,6 +102,7 @@ class Supervisor:
         self._children: list[Child] = []
         self._guard = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py"))],
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -198,7 +199,6 @@ class Supervisor:
             return
         with contextlib.suppress(BrokenPipeError):  # a guard that was killed guards no longer; the rest still works
             self._guard.stdin.write(f"{line}\n".encode())
-            self._guard.stdin.flush()
 
 
 def run_to_end(
