@@ -26,9 +26,7 @@ class NaiveVectors:
 
     def search(self, query: np.ndarray, k: int, allowed: set[int] | None = None) -> list[tuple[int, float]]:
         scored = [
-            (id, self.score(vector, query))
-            for id, vector in self.vectors.items()
-            if allowed is None or id in allowed
+            (id, self.score(vector, query)) for id, vector in self.vectors.items() if allowed is None or id in allowed
         ]
         return sorted(scored, key=lambda pair: (-pair[1], pair[0]))[:k]
 

@@ -112,5 +112,3 @@ def test_readers_beside_a_writer_never_fail_and_never_see_what_was_removed_befor
     for reader in readers:
         reader.join()
     assert wrong == []
-
-
