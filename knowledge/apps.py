@@ -1,6 +1,13 @@
 from django.apps import AppConfig
+from django.core.checks import register
 
 
 class KnowledgeConfig(AppConfig):
     name = "knowledge"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from knowledge import checks
+
+        register(checks.check_settings)
+        checks.refuse_to_start_when_misconfigured()

@@ -3,7 +3,12 @@
 KnowledgeError
 ├── EmbedderUnavailable     the embedder is down, slow, or answers nonsense; worth another try later
 ├── ModelFilesInvalid       the local model's files are missing or damaged; needs `make setup`, not another try
-└── DocumentUnreadable      a document cannot be read as what it claims to be; the message is for the user
+├── DocumentUnreadable      a document cannot be read as what it claims to be; the message is for the user
+├── DocumentTooLarge        a document is larger than this service takes; the message is for the user
+├── DocumentNotFound        no such document in the project, or it was deleted
+├── VectorStoreUnavailable  the vector database is down, slow, or does not know our key; worth another try later
+│   └── EmbedderChanged     the project's vectors are another embedder's, and do not compare with this one's
+└── VectorStoreRefused      the vector database does not take what we sent: a fault of ours, which no retry mends
 """
 
 from __future__ import annotations
@@ -29,4 +34,41 @@ class ModelFilesInvalid(KnowledgeError):
 
 
 class DocumentUnreadable(KnowledgeError):
-    """A document is not what it claims to be (binary, wrong encoding, empty). The message is shown to the user."""
+    """A document is not what it claims to be (binary, wrong encoding, empty). The message is shown to the user.
+
+    `attr` is the field of the request that is at fault, where there is a request.
+    """
+
+    def __init__(self, message: str, *, attr: str = "content") -> None:
+        super().__init__(message)
+        self.attr = attr
+
+
+class DocumentTooLarge(KnowledgeError):
+    """A document is larger than this service takes. The message is shown to the user."""
+
+
+class DocumentNotFound(KnowledgeError):
+    """The project has no such document, or no longer."""
+
+
+class VectorStoreUnavailable(KnowledgeError):
+    """The vector database could not be reached, took too long, or does not accept our key.
+
+    `retry_after_s` is the pause, in whole seconds, after which another try makes sense.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class EmbedderChanged(VectorStoreUnavailable):
+    """The project's library holds another embedder's vectors: it can neither be searched nor added to with this one."""
+
+    def __init__(self, message: str, *, retry_after_s: int = 60) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+
+
+class VectorStoreRefused(KnowledgeError):
+    """The vector database does not take what it was sent."""

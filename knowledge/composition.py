@@ -1,0 +1,98 @@
+"""The one place of this room that reads the settings and puts its parts together.
+
+Parts are made on first use and once per process. A forked child makes its own: a model's lanes and a client's
+connections do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from knowledge import embedders
+from knowledge.embedders import Embedder
+from knowledge.errors import DocumentUnreadable
+from knowledge.indexing import Indexer
+from knowledge.loaders import LOADERS, Loader
+from knowledge.splitter import HeadingSplitter, Splitter
+from knowledge.vector_store import VectordbStore, VectorStore
+
+
+@cache
+def vector_store() -> VectorStore:
+    """Where chunks are kept: `VECTORDB_URL`."""
+    environment = settings.ENVIRONMENT
+    key = environment.vectordb_api_key
+    return VectordbStore(
+        environment.vectordb_url,
+        api_key=key.get_secret_value() if key else None,
+        timeout_s=environment.vectordb_timeout_s,
+    )
+
+
+@cache
+def embedder() -> Embedder:
+    """What turns texts into vectors, as `EMBEDDER` names it. The local model is loaded by the first embedding."""
+    environment = settings.ENVIRONMENT
+    match environment.embedder:
+        case "minilm":
+            return embedders.MiniLMEmbedder()
+        case "openai":
+            key = environment.embedder_api_key
+            return embedders.OpenAIEmbedder(
+                base_url=environment.embedder_base_url,
+                model=environment.embedder_model,
+                api_key=key.get_secret_value() if key else "",
+                timeout_s=environment.embedder_timeout_s,
+            )
+        case dotted:
+            made: Embedder = import_string(dotted)()
+            return made
+
+
+@cache
+def splitter() -> Splitter:
+    """What cuts documents into pieces, as `SPLITTER` names it."""
+    name = settings.ENVIRONMENT.splitter
+    if name == "headings":
+        return HeadingSplitter()
+    made: Splitter = import_string(name)()
+    return made
+
+
+def loader_for(content_type: str) -> Loader:
+    """What reads this content type: `LOADERS` may name another than the built-in one. Raises DocumentUnreadable."""
+    try:
+        return _loaders()[content_type]
+    except KeyError as exc:
+        raise DocumentUnreadable(f"Documents of type {content_type} cannot be read.", attr="content_type") from exc
+
+
+@cache
+def indexer() -> Indexer:
+    """What indexes and erases documents."""
+    return Indexer(store=vector_store(), embedder=embedder(), splitter=splitter(), loader_for=loader_for)
+
+
+@cache
+def _loaders() -> dict[str, Loader]:
+    named = {content_type: import_string(dotted)() for content_type, dotted in settings.ENVIRONMENT.loaders.items()}
+    return {**LOADERS, **named}
+
+
+_PARTS: tuple[Any, ...] = (vector_store, embedder, splitter, indexer, _loaders)
+
+
+def forget_parts() -> None:
+    """Make every part anew on its next use."""
+    for part in _PARTS:
+        clear: Callable[[], None] = part.cache_clear
+        clear()
+
+
+os.register_at_fork(after_in_child=forget_parts)

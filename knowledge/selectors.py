@@ -1,0 +1,98 @@
+"""Reads of documents that are more than a filter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import numpy as np
+from django.db.models import QuerySet
+from numpy.typing import NDArray
+
+from knowledge import composition
+from knowledge.errors import DocumentNotFound
+from knowledge.indexing import check_embedder
+from knowledge.models import Document, Library
+from knowledge.vector_store import MAX_RESULTS, Hit, Scalar
+
+# Chunks of a revision that is being replaced, or of a document that is being erased, are found too and dropped.
+OVERFETCH_FACTOR = 2
+OVERFETCH_FACTOR_AFTER_LOSSES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPassage:
+    """A chunk of a live document. `score` orders passages, larger is better; `cosine` is nearness to the query."""
+
+    chunk_id: str
+    document_id: str
+    title: str
+    source_url: str
+    content: str
+    score: float
+    cosine: float
+
+
+def documents_of(project_id: UUID) -> QuerySet[Document]:
+    """The project's documents without their content, which may be large."""
+    return Document.objects.filter(project_id=project_id, deleted_at=None).defer("content")
+
+
+def find_document(project_id: UUID, document_id: UUID) -> Document:
+    """One of the project's documents, without its content. Raises DocumentNotFound."""
+    document = documents_of(project_id).filter(pk=document_id).first()
+    if document is None:
+        raise DocumentNotFound("The project has no such document.")
+    return document
+
+
+def search_passages(
+    project_id: UUID,
+    *,
+    embedding: NDArray[np.float32],
+    text: str,
+    k: int,
+    filters: Mapping[str, Scalar] | None = None,
+) -> list[FoundPassage]:
+    """The k best passages of the project's documents by meaning and words, best first.
+
+    `embedding`, of shape (dimension,), is the query's, by the current embedder. `filters` maps names of documents'
+    metadata to the values that they must equal. Every passage is of the revision of its document that is live now.
+    Raises VectorStoreUnavailable, and EmbedderChanged when the project's vectors are another embedder's.
+    """
+    library = Library.objects.filter(project_id=project_id).first()
+    if library is None:
+        return []
+    check_embedder(library, composition.embedder().fingerprint, embedding.shape[0])
+    passages: list[FoundPassage] = []
+    fetched = 0
+    while len(passages) < k and fetched < MAX_RESULTS:
+        factor = OVERFETCH_FACTOR_AFTER_LOSSES if fetched else OVERFETCH_FACTOR
+        fetched = min(max(fetched, k) * factor, MAX_RESULTS)
+        hits = composition.vector_store().hybrid_search(
+            library.vectordb_id, embedding=embedding, text=text, k=fetched, filters=filters
+        )
+        passages = _keep_live(project_id, hits)
+        if len(hits) < fetched:
+            break
+    return passages[:k]
+
+
+def _keep_live(project_id: UUID, hits: Sequence[Hit]) -> list[FoundPassage]:
+    live = Document.objects.filter(
+        project_id=project_id, deleted_at=None, pk__in={hit.document_id for hit in hits}, live_revision__isnull=False
+    )
+    rows = {
+        (str(pk), revision): (title, source_url)
+        for pk, revision, title, source_url in live.values_list("pk", "live_revision", "title", "source_url")
+    }
+    passages = []
+    for hit in hits:
+        row = rows.get((hit.document_id, hit.revision))
+        if row is not None:
+            title, source_url = row
+            passages.append(
+                FoundPassage(hit.chunk_id, hit.document_id, title, source_url, hit.text, hit.score, hit.cosine)
+            )
+    return passages

@@ -1,0 +1,255 @@
+"""Where chunks are kept and found: the one door to the vector database, as a protocol.
+
+Nothing else in the service imports the database's client, so that another engine can stand behind this door later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from knowledge.errors import EmbedderChanged, VectorStoreRefused, VectorStoreUnavailable
+from vectordb.client import (
+    ChunkInput,
+    Client,
+    Conflict,
+    NotFound,
+    SearchHit,
+    Unauthorized,
+    Unavailable,
+    VectorDBError,
+)
+
+Scalar = str | int | float | bool
+
+# A call carries this many chunks at most, which bounds its body (a piece has about 1,000 characters).
+CHUNKS_PER_CALL = 1_000
+MAX_RESULTS = 1_000
+MAX_SEARCH_CHARACTERS = 10_000
+METADATA_FIELD = "document.metadata."
+READY_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk as it is written. `embedding` has shape (dimension,)."""
+
+    id: str
+    text: str
+    embedding: NDArray[np.float32]
+    revision: int
+    position: int
+    heading: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that was found. `score` orders the hits, larger is better; `cosine` is nearness to the query alone."""
+
+    chunk_id: str
+    document_id: str
+    revision: int
+    text: str
+    heading: str
+    score: float
+    cosine: float
+
+
+class VectorStore(Protocol):
+    """Keeps the chunks of documents in libraries, one dimension each, and finds them again.
+
+    Every method raises VectorStoreUnavailable when the store does not answer; every write may be repeated.
+    """
+
+    def ensure_library(self, library_id: str, *, name: str, dimension: int) -> None:
+        """Make the library unless it is there. Raises EmbedderChanged when it is there with another dimension."""
+        ...
+
+    def put_document(self, library_id: str, document_id: str, *, name: str, metadata: Mapping[str, Any]) -> None:
+        """Make the document, or give it this name and this metadata."""
+        ...
+
+    def put_chunks(self, library_id: str, document_id: str, chunks: Sequence[StoredChunk]) -> bool:
+        """Store the chunks, replacing those with the same ids; False when the document is not there (any more)."""
+        ...
+
+    def chunk_ids(self, library_id: str, document_id: str) -> set[str]:
+        """The ids of all the chunks of a document, of whichever revision."""
+        ...
+
+    def delete_chunks(self, library_id: str, ids: Sequence[str]) -> None:
+        """Delete chunks; those that are not there are no error."""
+        ...
+
+    def delete_document(self, library_id: str, document_id: str) -> None:
+        """Delete a document and all of its chunks; that it is not there is no error."""
+        ...
+
+    def hybrid_search(
+        self,
+        library_id: str,
+        *,
+        embedding: NDArray[np.float32],
+        text: str,
+        k: int,
+        filters: Mapping[str, Scalar] | None = None,
+    ) -> list[Hit]:
+        """The best k chunks by meaning and words together, best first; none when there is no such library.
+
+        `filters` maps names of a document's metadata to the values that they must equal.
+        """
+        ...
+
+    def is_ready(self) -> bool:
+        """Whether the store answers now. Never raises, and waits for about a second at most."""
+        ...
+
+
+class VectordbStore:
+    """Our own vector database, by its HTTP client."""
+
+    def __init__(self, base_url: str, *, api_key: str | None = None, timeout_s: float = 10.0) -> None:
+        self._client = Client(base_url, api_key=api_key, timeout_s=timeout_s)
+        self._probe = Client(base_url, api_key=api_key, timeout_s=min(timeout_s, READY_TIMEOUT_S))
+
+    def ensure_library(self, library_id: str, *, name: str, dimension: int) -> None:
+        with _translated_errors():
+            try:
+                library = self._client.get_library(library_id)
+            except NotFound:
+                try:
+                    library = self._client.create_library(name=name, dimension=dimension, id=library_id)
+                except Conflict:  # another worker was faster
+                    library = self._client.get_library(library_id)
+        if library.dimension != dimension:
+            raise EmbedderChanged(
+                f"The project's library holds vectors of {library.dimension} dimensions, not of {dimension}."
+            )
+
+    def put_document(self, library_id: str, document_id: str, *, name: str, metadata: Mapping[str, Any]) -> None:
+        with _translated_errors():
+            try:
+                self._client.update_document(library_id, document_id, name=name, metadata=dict(metadata))
+            except NotFound:
+                self._client.create_document(library_id, name=name, id=document_id, metadata=dict(metadata))
+
+    def put_chunks(self, library_id: str, document_id: str, chunks: Sequence[StoredChunk]) -> bool:
+        inputs = [_to_input(document_id, chunk) for chunk in chunks]
+        with _translated_errors():
+            try:
+                for start in range(0, len(inputs), CHUNKS_PER_CALL):
+                    self._client.upsert_chunks(library_id, inputs[start : start + CHUNKS_PER_CALL])
+            except NotFound:
+                return False
+        return True
+
+    def chunk_ids(self, library_id: str, document_id: str) -> set[str]:
+        with _translated_errors():
+            try:
+                return {chunk.id for chunk in self._client.iter_chunks(library_id, document_id=document_id)}
+            except NotFound:
+                return set()
+
+    def delete_chunks(self, library_id: str, ids: Sequence[str]) -> None:
+        with _translated_errors():
+            for start in range(0, len(ids), CHUNKS_PER_CALL):
+                try:
+                    self._client.delete_chunks(library_id, ids=list(ids[start : start + CHUNKS_PER_CALL]))
+                except NotFound:
+                    return
+
+    def delete_document(self, library_id: str, document_id: str) -> None:
+        with _translated_errors():
+            try:
+                self._client.delete_document(library_id, document_id)
+            except NotFound:
+                return
+
+    def hybrid_search(
+        self,
+        library_id: str,
+        *,
+        embedding: NDArray[np.float32],
+        text: str,
+        k: int,
+        filters: Mapping[str, Scalar] | None = None,
+    ) -> list[Hit]:
+        if not _can_match(filters or {}):
+            return []
+        with _translated_errors():
+            try:
+                found = self._client.hybrid_search(
+                    library_id,
+                    embedding=embedding,
+                    text=text[:MAX_SEARCH_CHARACTERS],
+                    k=min(k, MAX_RESULTS),
+                    filter={METADATA_FIELD + name: value for name, value in (filters or {}).items()} or None,
+                    include=("scores",),
+                )
+            except NotFound:
+                return []
+        return [_to_hit(hit) for hit in found.results]
+
+    def is_ready(self) -> bool:
+        try:
+            self._probe.list_libraries(limit=1)
+        except VectorDBError:
+            return False
+        return True
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except Unavailable as exc:
+        raise VectorStoreUnavailable(
+            "The vector database does not answer.", retry_after_s=max(1, exc.retry_after_s)
+        ) from exc
+    except Unauthorized as exc:
+        raise VectorStoreUnavailable(
+            "The vector database does not accept this service's key.", retry_after_s=60
+        ) from exc
+    except VectorDBError as exc:
+        raise VectorStoreRefused(_describe(exc)) from exc
+
+
+def _describe(refusal: VectorDBError) -> str:
+    """What was refused, without the words of any document: the way to the field and the kind of fault."""
+    fields = ", ".join(f"{error.attr}: {error.code}" for error in refusal.errors[:5])
+    return f"The vector database refuses a request ({fields or refusal.title})."
+
+
+def _can_match(filters: Mapping[str, Scalar]) -> bool:
+    """Whether any document's metadata could have these values: names are not empty, integers have 64 bits."""
+    return all(
+        name and not (isinstance(value, int) and not -(2**63) <= value < 2**63) for name, value in filters.items()
+    )
+
+
+def _to_input(document_id: str, chunk: StoredChunk) -> ChunkInput:
+    return ChunkInput(
+        id=chunk.id,
+        document_id=document_id,
+        text=chunk.text,
+        embedding=chunk.embedding,
+        metadata={"revision": chunk.revision, "position": chunk.position, "heading": chunk.heading},
+    )
+
+
+def _to_hit(hit: SearchHit) -> Hit:
+    metadata = hit.chunk.metadata
+    return Hit(
+        chunk_id=hit.chunk.id,
+        document_id=hit.chunk.document_id,
+        revision=int(metadata.get("revision", 0)),
+        text=hit.chunk.text,
+        heading=str(metadata.get("heading", "")),
+        score=hit.score,
+        cosine=hit.scores.vector if hit.scores is not None and hit.scores.vector is not None else -1.0,
+    )
