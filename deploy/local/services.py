@@ -56,8 +56,8 @@ class Stack:
 
     @property
     def base_url(self) -> str:
-        host = "localhost" if self.probe_host == LOOPBACK else self.probe_host
-        return f"http://{host}:{self.web_port}"
+        # an address and no name: a bare system may have no /etc/hosts to find "localhost" in
+        return f"http://{self.probe_host}:{self.web_port}"
 
     @property
     def vectordb_url(self) -> str:
@@ -143,7 +143,7 @@ def answers(port: int, path: str, host: str = LOOPBACK) -> bool:
     """Whether a server on this machine answers 200 there."""
     connection = http.client.HTTPConnection(host, port, timeout=2.0)
     try:
-        connection.request("GET", path, headers={"Host": f"localhost:{port}"})
+        connection.request("GET", path, headers={"Host": f"{host}:{port}"})
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False

@@ -53,7 +53,7 @@ def _describe_links(layout: Layout, stack: Stack, demo: Mapping[str, str]) -> st
         admin += f"   {demo['admin_email']}, password in {layout.demo.relative_to(layout.root)}"
     links.append(("Admin", admin))
     if stack.brings_broker:
-        links.append(("Flower", f"http://localhost:{stack.flower_port}"))
+        links.append(("Flower", f"http://127.0.0.1:{stack.flower_port}"))
     if stack.brings_vectordb:
         links.append(("vectordb", f"{stack.vectordb_url}/docs"))
     links.append(("Logs", f"{layout.logs.relative_to(layout.root)}/*.log"))

@@ -27,7 +27,7 @@ def test_a_first_run_brings_everything_along_and_a_second_one_finds_it_there(che
     first = checkout.start()
     assert checkout.manage_calls() == ["migrate", "create_demo"]
     assert "/query/v1/projects/11111111-1111-1111-1111-111111111111/chat" in first.output
-    assert f"http://localhost:{checkout.environment['FLOWER_PORT']}" in first.output
+    assert f"http://127.0.0.1:{checkout.environment['FLOWER_PORT']}" in first.output
     for name in ("secrets.json", "demo.json", "runtime.json"):
         assert mode_of(checkout.root / ".run" / name) == 0o600
     secrets_before = (checkout.root / ".run" / "secrets.json").read_text()
@@ -39,8 +39,8 @@ def test_a_first_run_brings_everything_along_and_a_second_one_finds_it_there(che
     second = checkout.start({"PORT": moved})
     assert checkout.manage_calls() == ["migrate", "create_demo"]
     assert (checkout.root / ".run" / "secrets.json").read_text() == secrets_before
-    assert json.loads((checkout.root / ".run" / "demo.json").read_text())["base_url"] == f"http://localhost:{moved}"
-    assert f"localhost:{moved}/redoc" in second.output
+    assert json.loads((checkout.root / ".run" / "demo.json").read_text())["base_url"] == f"http://127.0.0.1:{moved}"
+    assert f"127.0.0.1:{moved}/redoc" in second.output
     assert second.stop(signal.SIGTERM) == 0
 
 

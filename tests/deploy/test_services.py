@@ -28,7 +28,7 @@ def test_at_home_only_this_machine_is_let_in() -> None:
     assert Stack.from_environment({}).web_host == "127.0.0.1"
     assert Stack.from_environment(ALL_NAMED).web_host == "0.0.0.0"
     opened = Stack.from_environment({"BIND_HOST": "0.0.0.0", "PORT": "9000"})
-    assert (opened.web_host, opened.probe_host, opened.base_url) == ("0.0.0.0", "127.0.0.1", "http://localhost:9000")
+    assert (opened.web_host, opened.probe_host, opened.base_url) == ("0.0.0.0", "127.0.0.1", "http://127.0.0.1:9000")
 
 
 def test_a_port_that_is_none_is_named() -> None:
@@ -101,10 +101,10 @@ def test_without_any_valkey_the_ways_out_are_told(monkeypatch: pytest.MonkeyPatc
 def test_the_next_steps_can_be_pasted(tmp_path: Path) -> None:
     layout, stack = Layout(tmp_path), Stack.from_environment({"PORT": "9000"})
     layout.make()
-    written = {"base_url": "http://localhost:8002", "project_id": "p", "api_key": "k", "admin_email": "a@example.com"}
+    written = {"base_url": "http://127.0.0.1:8002", "project_id": "p", "api_key": "k", "admin_email": "a@example.com"}
     write_private_json(layout.demo, written)
     text = describe_next_steps(layout, stack, refresh_demo(layout, stack))
-    assert "curl -s http://localhost:9000/query/v1/projects/p/chat" in text
+    assert "curl -s http://127.0.0.1:9000/query/v1/projects/p/chat" in text
     assert "X-API-KEY: k" in text
     assert "a@example.com, password in .run/demo.json" in text
     assert json.loads(layout.demo.read_text())["vectordb_url"] == "http://127.0.0.1:8003"
@@ -115,4 +115,4 @@ def test_without_a_demo_only_the_links_are_told(tmp_path: Path) -> None:
     text = describe_next_steps(layout, stack, refresh_demo(layout, stack))
     assert "curl" not in text
     assert "Flower" not in text
-    assert "http://localhost:8002/redoc" in text
+    assert "http://127.0.0.1:8002/redoc" in text
