@@ -1,0 +1,156 @@
+"""Answers without a model: the best passage, quoted as it stands and named as a quotation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from query.agent import followups
+from query.agent.markup import escape_citations
+from query.agent.protocols import REFUSAL_MARKER, Exchange, Passage, Prompt, Source
+from query.agent.words import content_stems
+
+# A passage's rank in the answer: nearness in meaning, and how many of the question's words it holds (0..1).
+_WORDS_WEIGHT = 0.25
+# What a further hundred characters of quotation must bring in words of the question to be worth reading.
+_LENGTH_COST_PER_100 = 0.012
+_CODE_BONUS = 0.08
+_MIN_QUOTE_CHARACTERS = 200
+_MAX_UNITS = 40
+_SEE_ALSO = 2
+_SEE_ALSO_MARGIN = 0.12
+
+_HEADING = re.compile(r"#{1,6}\s+(.+)$")
+_FENCE = re.compile(r"(`{3,}|~{3,})")
+_SUBHEADING = re.compile(r"\*\*[^*\n]+\*\*$")
+_MARKDOWN_SPECIALS = re.compile(r"([\\`*_\[\]<>#])")
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A paragraph, a list, a subheading or a block of code of a passage."""
+
+    text: str
+    is_code: bool
+
+    @property
+    def leads_on(self) -> bool:
+        """Whether what comes next belongs to it: it announces code, or is a heading."""
+        text = self.text.strip()
+        return not self.is_code and (text.endswith(":") or _SUBHEADING.fullmatch(text) is not None)
+
+
+class QuotingLLM:
+    """Quotes one contiguous stretch of the passage that fits the question best, with its code, and cites it."""
+
+    def generate(self, prompt: Prompt) -> str:
+        """Return a quotation with its citation, and up to two other sources to see."""
+        candidates = [(source, passage) for source in prompt.sources for passage in source.passages]
+        if not candidates:
+            return REFUSAL_MARKER
+        asked = content_stems(prompt.question)
+        ranked = sorted(candidates, key=lambda candidate: _rank(candidate[1], asked), reverse=True)
+        source, passage = ranked[0]
+        return f"{_quote(source, passage, asked)}{_refer_to_others(ranked, asked)}"
+
+    def make_self_contained(self, question: str, history: Sequence[Exchange]) -> str:
+        return followups.make_self_contained(question, history)
+
+
+def _rank(passage: Passage, asked: set[str]) -> float:
+    mentioned = content_stems(passage.title) | content_stems(passage.content)
+    return passage.cosine + _WORDS_WEIGHT * len(asked & mentioned) / max(1, len(asked))
+
+
+def _quote(source: Source, passage: Passage, asked: set[str]) -> str:
+    heading, units = _parse(passage.content)
+    quoted = "\n\n".join(_show(unit) for unit in _choose_stretch(units, asked - content_stems(heading)))
+    place = f", “{_escape(heading)}”" if heading else ""
+    return f"From {_name(source)}{place}:\n\n{quoted}"
+
+
+def _refer_to_others(ranked: Sequence[tuple[Source, Passage]], asked: set[str]) -> str:
+    quoted, best = ranked[0][0], _rank(ranked[0][1], asked)
+    others: dict[int, Source] = {}
+    for source, passage in ranked[1:]:
+        is_near = _rank(passage, asked) >= best - _SEE_ALSO_MARGIN
+        if source.number != quoted.number and is_near and len(others) < _SEE_ALSO:
+            others.setdefault(source.number, source)
+    if not others:
+        return ""
+    return "\n\nSee also " + " and ".join(_name(source) for source in others.values()) + "."
+
+
+def _name(source: Source) -> str:
+    return f"**{_escape(source.title) or 'an untitled document'}** [{source.number}]"
+
+
+def _escape(text: str) -> str:
+    return _MARKDOWN_SPECIALS.sub(r"\\\1", " ".join(text.split()))
+
+
+def _show(unit: _Unit) -> str:
+    if unit.is_code:
+        return unit.text
+    return "\n".join(f"> {line}".rstrip() for line in escape_citations(unit.text).split("\n"))
+
+
+def _parse(content: str) -> tuple[str, list[_Unit]]:
+    """Return a passage's heading (empty when it has none) and its units."""
+    lines = content.strip("\n").split("\n")
+    heading = _HEADING.match(lines[0])
+    units: list[_Unit] = []
+    pending: list[str] = []
+    closing = ""
+
+    def end_unit(*, is_code: bool) -> None:
+        if any(line.strip() for line in pending):
+            units.append(_Unit("\n".join(pending), is_code))
+        pending.clear()
+
+    for line in lines[1:] if heading else lines:
+        fence = _FENCE.match(line)
+        if closing:
+            pending.append(line)
+            if fence and fence[1].startswith(closing) and not line.strip().strip(closing[0]):
+                end_unit(is_code=True)
+                closing = ""
+        elif fence:
+            end_unit(is_code=False)
+            pending.append(line)
+            closing = fence[1]
+        elif line.strip():
+            pending.append(line)
+        else:
+            end_unit(is_code=False)
+    if closing:
+        pending.append(closing)
+    end_unit(is_code=bool(closing))
+    return (heading[1] if heading else ""), units
+
+
+def _choose_stretch(units: Sequence[_Unit], asked: set[str]) -> Sequence[_Unit]:
+    """Return the contiguous units that hold most of the question's words for their length.
+
+    A stretch never begins with code whose introduction it leaves out, nor ends with a line that leads on to more.
+    """
+    units = units[:_MAX_UNITS]
+    held = [content_stems(unit.text) & asked for unit in units]
+    best: tuple[float, int, int] = (float("-inf"), 0, len(units))
+    for start in range(len(units)):
+        if start and (units[start - 1].leads_on or units[start].is_code):
+            continue
+        found: set[str] = set()
+        size, has_code = 0, False
+        for end in range(start + 1, len(units) + 1):
+            unit = units[end - 1]
+            found |= held[end - 1]
+            size += len(unit.text)
+            has_code = has_code or unit.is_code
+            if unit.leads_on and end < len(units):
+                continue
+            cost = max(size, _MIN_QUOTE_CHARACTERS) / 100 * _LENGTH_COST_PER_100
+            worth = len(found) / max(1, len(asked)) + _CODE_BONUS * has_code - cost
+            best = max(best, (worth, -start, end))
+    return units[-best[1] : best[2]]

@@ -1,0 +1,67 @@
+"""The words of a text that carry its meaning, and which of them are names."""
+
+from __future__ import annotations
+
+import re
+import threading
+from functools import lru_cache
+
+import snowballstemmer
+
+# Words of grammar, and of the way questions are put: they say how something is asked, not what about.
+STOP_WORDS = frozenset(
+    """
+    a about above after again against all also am an and another any anything are as at away back be because
+    been before being below between both but by can cannot could did do does doing don done down during each
+    either else etc even ever every everything few for from further get gets getting give given goes going got
+    had has have having he help her here hers him his how i if in instead into is isn it its itself just keep
+    kind know let like lot make makes making many may maybe me mean means might more most much must my need
+    needs never no nor not nothing now of off often on once one only or other our out over own particular please
+    possible put quite really right same say see several shall she should so some somehow someone something sort
+    still such sure take tell than thank thanks that the their them then there these they thing things this
+    those though through to together too toward try trying under until up upon us use used uses using very via
+    want wanted was way ways we well were what whatever when where whether which while who whom whose why will
+    with within without won wont would yes yet you your yours able certain different difference best better good
+    example explain describe mine show work works working
+    """.split()  # noqa: SIM905 - one word a line would be a page
+)
+_WORD = re.compile(r"[^\W_]+(?:[_.-][^\W_]+)*_?", re.UNICODE)
+_PARTS = re.compile(r"[^\W_]+")
+_MAX_WORD_CHARACTERS = 64
+_MAX_SCANNED_CHARACTERS = 20_000
+
+_stemmer = snowballstemmer.stemmer("english")
+_stemming = threading.Lock()  # the stemmer works on fields of its own
+
+
+@lru_cache(maxsize=50_000)
+def stem(word: str) -> str:
+    """Return the stem of a lower-case English word (Snowball's "Porter2")."""
+    with _stemming:
+        stemmed: str = _stemmer.stemWord(word[:_MAX_WORD_CHARACTERS])
+    return stemmed
+
+
+def content_words(text: str) -> list[str]:
+    """Return the words of `text` in order, in their own spelling, without stop words; identifiers stay whole."""
+    return [word for word in _WORD.findall(text[:_MAX_SCANNED_CHARACTERS]) if word.lower() not in STOP_WORDS]
+
+
+def stems_of_word(word: str) -> frozenset[str]:
+    """Return the stems of a word's parts: `task_acks_late` has three."""
+    parts = (part.lower() for part in _PARTS.findall(word))
+    return frozenset(stem(part) for part in parts if part not in STOP_WORDS)
+
+
+def content_stems(text: str) -> set[str]:
+    """Return the stems of all the words of `text` that are no stop words."""
+    return {stem(part) for part in _PARTS.findall(text[:_MAX_SCANNED_CHARACTERS].lower()) if part not in STOP_WORDS}
+
+
+def is_name(word: str, *, is_first: bool) -> bool:
+    """Whether a word looks like a name: a capital not due to a sentence's start, a digit, an identifier's form."""
+    if not any(character.isalpha() for character in word):
+        return False
+    has_inner_capital = any(character.isupper() for character in word[1:])
+    is_identifier = "_" in word or "." in word or any(character.isdigit() for character in word)
+    return has_inner_capital or is_identifier or (word[0].isupper() and not is_first)
