@@ -45,8 +45,8 @@ def embedder() -> Embedder:
         case "openai":
             key = environment.embedder_api_key
             return embedders.OpenAIEmbedder(
-                base_url=environment.embedder_base_url,
-                model=environment.embedder_model,
+                base_url=environment.embedder_base_url or "",
+                model=environment.embedder_model or "",
                 api_key=key.get_secret_value() if key else "",
                 timeout_s=environment.embedder_timeout_s,
             )

@@ -1,0 +1,143 @@
+"""The HTTP calls of documents. They translate; services decide."""
+
+from __future__ import annotations
+
+from typing import IO, Any, ClassVar
+from uuid import UUID
+
+from django.core.exceptions import SuspiciousOperation
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework import status
+from rest_framework.exceptions import NotFound, ParseError
+from rest_framework.mixins import ListModelMixin
+from rest_framework.parsers import BaseParser, DataAndFiles, MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from knowledge import selectors, services
+from knowledge.errors import DocumentNotFound
+from knowledge.models import Document
+from knowledge.serializers import DocumentBody, DocumentChanges, DocumentFilters, DocumentRow, DocumentUpload
+from knowledge.services import Written
+from teams.permissions import key_of
+
+A_DOCUMENT = OpenApiExample(
+    "A document",
+    request_only=True,
+    media_type="application/json",
+    value={
+        "external_id": "guide/retries.md",
+        "title": "Retries",
+        "source_url": "https://example.com/guide/retries",
+        "content": "# Retries\n\nA task that fails is tried again after a pause.",
+        "content_type": "text/markdown",
+        "metadata": {"language": "en"},
+    },
+)
+A_ROW = OpenApiExample(
+    "A document, indexed",
+    response_only=True,
+    status_codes=["200", "201"],
+    value={
+        "id": "0b6f7f7e-6c5c-4d8e-9f57-2f3c1d0e9a11",
+        "external_id": "guide/retries.md",
+        "title": "Retries",
+        "source_url": "https://example.com/guide/retries",
+        "content_type": "text/markdown",
+        "state": "indexed",
+        "error": "",
+        "chunk_count": 1,
+        "content_sha256": "3f0a377ba0a4a460ecb616f6507ce0d8cfa3e704025d4fda3ed0c5ca05468728",
+        "metadata": {"language": "en"},
+        "created_at": "2026-01-31T12:00:00Z",
+        "updated_at": "2026-01-31T12:00:00Z",
+        "indexed_at": "2026-01-31T12:00:02Z",
+    },
+)
+
+
+class FormParser(MultiPartParser):
+    """Forms with a file; one with too many parts is a bad request like any other."""
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Any = None
+    ) -> DataAndFiles[Any, Any]:
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except SuspiciousOperation as exc:
+            raise ParseError("The form has too many parts.") from exc
+
+
+@extend_schema(tags=["documents"])
+class DocumentViewSet(ListModelMixin, GenericViewSet[Document]):
+    """What a project's bot knows. A document's content is sent, never shown again: retrieval shows its passages."""
+
+    scopes: ClassVar = {
+        "list": "read",
+        "create": "ingest",
+        "retrieve": "read",
+        "partial_update": "ingest",
+        "destroy": "ingest",
+    }
+    serializer_class = DocumentRow
+    queryset = Document.objects.none()
+    ordering = ("-created_at", "-id")
+
+    def get_parsers(self) -> list[BaseParser]:
+        takes_files = self.request is None or self.request.method == "POST"
+        return [*super().get_parsers(), FormParser()] if takes_files else super().get_parsers()
+
+    def get_queryset(self) -> QuerySet[Document]:
+        filters = DocumentFilters(data=self.request.query_params.dict())
+        filters.is_valid(raise_exception=True)
+        return selectors.documents_of(self.kwargs["project_id"]).filter(**filters.validated_data)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        return super().handle_exception(NotFound() if isinstance(exc, DocumentNotFound) else exc)
+
+    @extend_schema(operation_id="documents_list", parameters=[DocumentFilters])
+    def list(self, request: Request, project_id: UUID) -> Response:
+        """The project's documents, newest first."""
+        return super().list(request)
+
+    @extend_schema(
+        operation_id="documents_put",
+        request={"application/json": DocumentBody, "multipart/form-data": DocumentUpload},
+        responses={200: DocumentRow, 201: DocumentRow},
+        examples=[A_DOCUMENT, A_ROW],
+    )
+    def create(self, request: Request, project_id: UUID) -> Response:
+        """Teach the bot a document, as JSON or as a file, or replace the one of the same `external_id`.
+
+        201: it is new. 200: it replaced another, or is unchanged. It is indexed in the background; until then answers
+        are drawn from what it replaces.
+        """
+        is_form = str(request.content_type).startswith("multipart/")
+        body: DocumentBody | DocumentUpload = (DocumentUpload if is_form else DocumentBody)(data=request.data)
+        body.is_valid(raise_exception=True)
+        document, written = services.put_document(project=key_of(request).project, draft=body.draft())
+        code = status.HTTP_201_CREATED if written is Written.CREATED else status.HTTP_200_OK
+        return Response(DocumentRow(document).data, status=code)
+
+    @extend_schema(operation_id="documents_get", examples=[A_ROW])
+    def retrieve(self, request: Request, project_id: UUID, document_id: UUID) -> Response:
+        """One document: how far its indexing is, and what is wrong with it."""
+        return Response(DocumentRow(selectors.find_document(project_id, document_id)).data)
+
+    @extend_schema(operation_id="documents_change", request=DocumentChanges, responses=DocumentRow)
+    def partial_update(self, request: Request, project_id: UUID, document_id: UUID) -> Response:
+        """Change some fields. A change of title, content or content type is indexed in the background."""
+        body = DocumentChanges(selectors.find_document(project_id, document_id), data=request.data)
+        body.is_valid(raise_exception=True)
+        document = services.update_document(
+            project=key_of(request).project, document_id=document_id, changes=body.changes()
+        )
+        return Response(DocumentRow(document).data)
+
+    @extend_schema(operation_id="documents_delete", responses={204: None})
+    def destroy(self, request: Request, project_id: UUID, document_id: UUID) -> Response:
+        """Forget a document: no answer or retrieval that begins after this call shows it."""
+        services.delete_document(project=key_of(request).project, document_id=document_id)
+        return Response(status=status.HTTP_204_NO_CONTENT)

@@ -1,0 +1,17 @@
+"""The paths of documents."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from knowledge.api import DocumentViewSet
+
+DOCUMENTS = "projects/<uuid:project_id>/documents/"
+
+urlpatterns = [
+    path(DOCUMENTS, DocumentViewSet.as_view({"get": "list", "post": "create"})),
+    path(
+        f"{DOCUMENTS}<uuid:document_id>/",
+        DocumentViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+    ),
+]
