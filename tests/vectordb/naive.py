@@ -26,7 +26,9 @@ class NaiveVectors:
 
     def search(self, query: np.ndarray, k: int, allowed: set[int] | None = None) -> list[tuple[int, float]]:
         scored = [
-            (id, self.score(vector, query)) for id, vector in self.vectors.items() if allowed is None or id in allowed
+            (id_, self.score(vector, query))
+            for id_, vector in self.vectors.items()
+            if allowed is None or id_ in allowed
         ]
         return sorted(scored, key=lambda pair: (-pair[1], pair[0]))[:k]
 
@@ -39,8 +41,8 @@ class NaiveWords:
         self.tokenise = Tokeniser().tokenise
         self.texts: dict[int, Counter[str]] = {}
 
-    def add(self, id: int, text: str) -> None:
-        self.texts[id] = Counter(self.tokenise(text))
+    def add(self, id_: int, text: str) -> None:
+        self.texts[id_] = Counter(self.tokenise(text))
 
     def score(self, counts: Counter[str], question: list[str]) -> float:
         mean = sum(text.total() for text in self.texts.values()) / len(self.texts)
@@ -56,7 +58,7 @@ class NaiveWords:
 
     def search(self, text: str, k: int, allowed: set[int] | None = None) -> list[tuple[int, float]]:
         question = self.tokenise(text)
-        scored = [(id, self.score(counts, question)) for id, counts in self.texts.items()]
+        scored = [(id_, self.score(counts, question)) for id_, counts in self.texts.items()]
         found = [pair for pair in scored if pair[1] > 0 and (allowed is None or pair[0] in allowed)]
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
 
@@ -68,8 +70,8 @@ def assert_same_ranking(ids: np.ndarray, scores: np.ndarray, expected: list[tupl
     assert np.isneginf(scores[count:]).all()
     assert len(set(ids[:count].tolist())) == count
     np.testing.assert_allclose(scores[:count], [score for _, score in expected], rtol=1e-4, atol=1e-4)
-    for place, (id, score) in enumerate(expected):
-        if ids[place] == id:
+    for place, (id_, score) in enumerate(expected):
+        if ids[place] == id_:
             continue
         neighbours = [other for other_place, (_, other) in enumerate(expected) if other_place != place]
         # Another id at this place is right only among scores that rounding cannot tell apart; the last place may be

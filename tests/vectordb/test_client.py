@@ -57,10 +57,21 @@ def test_problems_become_errors_that_bear_status_detail_and_fields(client, libra
         client.build_index(library_id, type="hnsw")
 
 
-@pytest.mark.parametrize("id", ["", ".", ".."])
-def test_an_id_that_is_a_way_up_never_reaches_another_path(client, id):
+@pytest.mark.parametrize("id", [".", "..", "..."])
+def test_an_id_of_dots_is_an_id_and_no_way_up(client, id):
+    client.create_library(id=id, name=f"dots {id}", dimension=2)
+    client.create_document(id, id="..", name="d")
+    assert client.get_document(id, "..").name == "d"
+    client.delete_document(id, "..")
+    assert client.get_library(id).stats.documents == 0
+    client.delete_library(id)
+    with pytest.raises(NotFound):
+        client.get_library(id)
+
+
+def test_an_empty_id_is_refused_before_it_is_sent(client):
     with pytest.raises(Invalid):
-        client.delete_library(id)
+        client.delete_library("")
 
 
 @pytest.mark.parametrize("embedding", [[[1, 2]], ["a"], 5, None])

@@ -38,8 +38,8 @@ def test_any_sequence_of_changes_answers_as_the_naive_twin(metric, steps, allowe
             naive.vectors.update(zip(ids, vectors, strict=True))
         elif kind == "remove":
             index.remove(np.array(ids, dtype=np.int64))
-            for id in ids:
-                naive.vectors.pop(id, None)
+            for id_ in ids:
+                naive.vectors.pop(id_, None)
         else:
             path = tmp_path_factory.mktemp("index") / "flat"
             index.save(path)
@@ -109,7 +109,7 @@ def test_a_damaged_file_is_refused(tmp_path, damage):
 
 
 def test_readers_beside_a_writer_see_whole_states_only():
-    """The writer keeps ids 0..49 in pairs with equal vectors; a reader must never see one of a pair without the other."""
+    """The writer keeps ids in pairs with equal vectors; a reader must never see one of a pair without the other."""
     index = FlatIndex(4, "l2")
     pairs = [np.array([2 * number, 2 * number + 1]) for number in range(25)]
     stop, torn = threading.Event(), []
@@ -119,7 +119,7 @@ def test_readers_beside_a_writer_see_whole_states_only():
         while not stop.is_set():
             ids, scores = index.search(query, 50)
             seen = dict(zip(ids[0].tolist(), scores[0].tolist(), strict=True))
-            torn.extend(id for id in seen if id >= 0 and seen.get(id ^ 1) != seen[id])
+            torn.extend(id_ for id_ in seen if id_ >= 0 and seen.get(id_ ^ 1) != seen[id_])
 
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
@@ -135,3 +135,16 @@ def test_readers_beside_a_writer_see_whole_states_only():
     for reader in readers:
         reader.join()
     assert torn == []
+
+
+@pytest.mark.parametrize("removed", [1, 60], ids=["few dead rows", "many dead rows"])
+def test_many_queries_in_one_call_answer_as_one_by_one(removed):
+    index = FlatIndex(3, "dot")
+    index.add(np.arange(100), _vectors(1, 100))
+    index.remove(np.arange(removed))
+    queries = _vectors(2, 40)
+    ids, scores = index.search(queries, 5)
+    for number, query in enumerate(queries):
+        alone_ids, alone_scores = index.search(query[np.newaxis], 5)
+        assert ids[number].tolist() == alone_ids[0].tolist()
+        np.testing.assert_allclose(scores[number], alone_scores[0], rtol=1e-6)

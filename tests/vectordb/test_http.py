@@ -12,7 +12,6 @@ from referencing.jsonschema import DRAFT202012
 
 from tests.vectordb.conftest import make_chunk, make_vector
 
-
 _BASE = "urn:description"
 
 
@@ -224,6 +223,7 @@ def test_an_unknown_document_is_a_404_and_nothing_of_the_call_is_kept(http, libr
         ({"embedding": [0, 0, 0, 0]}, "zero"),
         ({"embeddings": [[1, 2, 3, 4], [1]]}, "embeddings.1"),
         ({"embedding": [1, 2, 3, 4], "k": 0}, "k"),
+        ({"embeddings": [[1, 2, 3, 4]] * 101, "k": 1_000}, "embeddings"),
         ({"embedding": [1, 2, 3, 4], "filter": {"metadata.a": {"$gt": 1}}}, "$gt"),
         ({"embedding": [1, 2, 3, 4], "filter": {"colour": 1}}, "colour"),
         ({"embedding": [1, 2, 3, 4], "nonsense": 1}, "nonsense"),
@@ -251,6 +251,8 @@ def test_an_index_type_that_is_not_served_is_named(http, library_id, type):
         ({"cursor": "YWJj"}, "cursor"),
         ({"include": "text"}, "include"),
         ({"filter": "{"}, "filter"),
+        ({"filter": '{"text": "\\ud800"}'}, "filter"),
+        ({"filter": "[" * 5_000}, "filter"),
         ({"filter": '{"a": 1}'}, "filter"),
         ({"min_log_position": -1}, "min_log_position"),
     ],

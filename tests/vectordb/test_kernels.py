@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
@@ -12,6 +12,7 @@ _small = st.floats(-100, 100, width=32)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+@settings(deadline=None)
 @given(data=st.data())
 def test_scores_are_those_of_the_formula(metric, data):
     shape = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 8)))
@@ -44,6 +45,7 @@ def test_a_row_whose_squares_underflow_keeps_its_direction():
     np.testing.assert_allclose(unit, [[0.6, 0.8]], rtol=1e-6)
 
 
+@settings(deadline=None)
 @given(
     scores=st.lists(st.integers(-3, 3), max_size=40).map(lambda values: np.array(values, dtype=np.float32)),
     k=st.integers(1, 50),

@@ -34,12 +34,12 @@ def test_any_sequence_of_changes_answers_as_the_naive_twin(
     for kind, ids, texts in steps:
         if kind == "add":
             index.add(np.array(ids, dtype=np.int64), texts[: len(ids)])
-            for id, text in zip(ids, texts, strict=False):
-                naive.add(id, text)
+            for id_, text in zip(ids, texts, strict=False):
+                naive.add(id_, text)
         elif kind == "remove":
             index.remove(np.array(ids, dtype=np.int64))
-            for id in ids:
-                naive.texts.pop(id, None)
+            for id_ in ids:
+                naive.texts.pop(id_, None)
         else:
             path = tmp_path_factory.mktemp("index") / "lexical"
             index.save(path)
@@ -96,7 +96,7 @@ def test_readers_beside_a_writer_never_fail_and_never_see_what_was_removed_befor
     def read():
         while not stop.is_set():
             ids, scores = index.search("gone retry queue", 20)
-            wrong.extend(id for id in ids.tolist() if id >= 1_000)
+            wrong.extend(id_ for id_ in ids.tolist() if id_ >= 1_000)
             assert np.isfinite(scores[ids >= 0]).all()
 
     readers = [threading.Thread(target=read) for _ in range(2)]

@@ -332,12 +332,11 @@ class Client:
 
 
 def _path(library_id: str, *parts: str) -> str:
-    # A dot segment would be taken for a way up; no id that the database accepts needs quoting.
     segments = [quote(part, safe="") for part in (library_id, *parts)]
-    for segment in segments:
-        if segment in ("", ".", ".."):
-            raise Invalid(f'"{segment}" cannot be used as an id in a path')
-    return "/v1/libraries/" + "/".join(segments)
+    if "" in segments:
+        raise Invalid("an id is empty")
+    # "." and ".." are ids too; written plainly, they would be taken for ways up.
+    return "/v1/libraries/" + "/".join(part.replace(".", "%2E") if part.strip(".") == "" else part for part in segments)
 
 
 def _page(limit: int, cursor: str | None) -> Parameters:

@@ -21,6 +21,7 @@ from vectordb.schemas.base import Metric
 
 _KIND = "flat"
 _SMALLEST_CAPACITY = 64
+_MOST_SCORES_AT_ONCE = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,12 @@ class FlatIndex:
         if allowed is not None:
             within = np.isin(ids, allowed)
             wanted = within if wanted is None else within & wanted
-        if wanted is not None:
-            ids, rows = ids[wanted], rows[wanted]
-        scores = score_rows(rows, prepared, self._metric)
-        return pad_results([select_top_k(ids, row, k) for row in scores], k)
+        if wanted is None:
+            return pad_results(self._scan(ids, rows, prepared, k), k)
+        places = np.flatnonzero(wanted)
+        if 2 * len(places) < len(ids):  # to copy few rows is cheaper than to score all
+            return pad_results(self._scan(ids[places], rows[places], prepared, k), k)
+        return pad_results(self._scan(ids, rows, prepared, k, places), k)
 
     def save(self, path: Path) -> None:
         """Write the live rows to `path`, whole or not at all."""
@@ -121,6 +124,20 @@ class FlatIndex:
         index = cls(header["dimension"], header["metric"])
         index.add(arrays["ids"], arrays["rows"])
         return index
+
+    def _scan(
+        self, ids: IdArray, rows: FloatArray, queries: FloatArray, k: int, places: IdArray | None = None
+    ) -> list[tuple[IdArray, FloatArray]]:
+        """Return the k best of `rows` for each query; of those at `places` only, when they are given."""
+        found: list[tuple[IdArray, FloatArray]] = []
+        step = max(1, _MOST_SCORES_AT_ONCE // max(1, len(rows)))
+        for start in range(0, len(queries), step):
+            for scores in score_rows(rows, queries[start : start + step], self._metric):
+                if places is None:
+                    found.append(select_top_k(ids, scores, k))
+                else:
+                    found.append(select_top_k(ids[places], scores[places], k))
+        return found
 
     def _prepare(self, vectors: FloatArray) -> FloatArray:
         if vectors.ndim != 2 or vectors.shape[1] != self._dimension:

@@ -10,6 +10,7 @@ from vectordb.schemas.base import RequestModel, ResponseModel
 from vectordb.schemas.filters import FilterField
 
 MAX_QUERIES_PER_CALL = 1_000
+MAX_RESULTS_PER_CALL = 100_000
 MAX_QUESTION_CHARACTERS = 10_000
 
 K = Annotated[int, Field(ge=1, le=1_000)]
@@ -34,6 +35,9 @@ class SearchRequest(RequestModel):
         """Refuse neither and both."""
         if (self.embedding is None) == (self.embeddings is None):
             raise PydanticCustomError("embedding_or_embeddings", "exactly one of embedding and embeddings")
+        if self.embeddings is not None and len(self.embeddings) * self.k > MAX_RESULTS_PER_CALL:
+            limit = MAX_RESULTS_PER_CALL
+            raise PydanticCustomError("too_many_results", "embeddings times k is more than {limit}", {"limit": limit})
         return self
 
 

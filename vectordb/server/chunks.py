@@ -1,9 +1,9 @@
 """Calls on chunks."""
 
 import asyncio
-import json
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import PydanticCustomError
 
@@ -25,6 +25,8 @@ from vectordb.server.libraries import Limit, Position
 
 router = APIRouter(prefix="/v1/libraries/{library_id}/chunks", tags=["chunks"])
 
+_SHORT_UPSERT_CHUNKS = 100
+
 Include = Annotated[list[str] | None, Query(description='"embedding" adds the vectors')]
 
 
@@ -33,7 +35,12 @@ async def upsert_chunks(request: Request, library_id: str) -> Response:
     """Add or replace up to 10,000 chunks by id, all or nothing."""
     library = library_of(request)
     wanted = await read_body(request, schemas.ChunksUpsert)
-    written = await asyncio.wrap_future(library.upsert_chunks(wanted.chunks))
+    # Looking through many vectors would hold the event loop up.
+    is_short = len(wanted.chunks) <= _SHORT_UPSERT_CHUNKS
+    future = (
+        library.upsert_chunks(wanted.chunks) if is_short else await run(lambda: library.upsert_chunks(wanted.chunks))
+    )
+    written = await asyncio.wrap_future(future)
     done = written.value
     result = {"ids": done.ids, "created": done.created, "updated": done.updated, "log_position": written.log_position}
     return answer(result, log_position=written.log_position)
@@ -112,10 +119,10 @@ def _read_condition(document_id: str | None, filter: str | None) -> schemas.Cond
         parts.append(schemas.Equals("document_id", document_id))
     if filter is not None:
         try:
-            condition = parse_filter(json.loads(filter))
+            condition = parse_filter(orjson.loads(filter))
         except PydanticCustomError as exc:
             raise refuse_parameter("filter", exc.message()) from exc
-        except (ValueError, RecursionError) as exc:
+        except orjson.JSONDecodeError as exc:
             raise refuse_parameter("filter", "is no JSON") from exc
         parts.extend([] if condition is None else [condition])
     if not parts:

@@ -30,7 +30,7 @@ async def create_library(request: Request) -> Response:
     """Make a library; 409 when its id or name is taken."""
     wanted = await read_body(request, schemas.LibraryCreate)
     library = await run(lambda: database_of(request).create_library(wanted))
-    return answer(show_library(library.row, library.read_stats()), 201, log_position=0)
+    return answer(show_library(library.row, await run(library.read_stats)), 201, log_position=0)
 
 
 @router.get("", **gives(schemas.LibraryPage))
@@ -53,7 +53,7 @@ async def get_library(request: Request, library_id: str, min_log_position: Posit
     """A library and its stats."""
     library = library_of(request)
     library.require_log_position(min_log_position)
-    return answer(show_library(library.row, library.read_stats()))
+    return answer(show_library(library.row, await run(library.read_stats)))
 
 
 @router.patch("/{library_id}", openapi_extra=takes(schemas.LibraryUpdate), **gives(schemas.Library))
@@ -61,7 +61,7 @@ async def update_library(request: Request, library_id: str) -> Response:
     """Change name or metadata; 409 for a taken name, another dimension or metric."""
     wanted = await read_body(request, schemas.LibraryUpdate)
     written = await run(lambda: database_of(request).update_library(library_id, wanted))
-    shown = show_library(written.value, library_of(request).read_stats())
+    shown = show_library(written.value, await run(library_of(request).read_stats))
     return answer(shown, log_position=written.log_position)
 
 

@@ -32,10 +32,12 @@ class DataFolder:
         """Make the folder when it is not there, lock it and sweep it. Raises DataFolderRefused."""
         self._libraries = path / "libraries"
         try:
+            is_new = not path.exists()
             self._libraries.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = _lock(path / "LOCK")
             sync_folder(path)
-            sync_folder(path.parent)
+            if is_new:
+                sync_folder(path.parent)
             self._sweep()
         except OSError as exc:
             raise DataFolderRefused(f"the data folder {path} cannot be used: {exc.strerror}") from exc
