@@ -1,5 +1,6 @@
 """The client against real servers and against sockets that misbehave."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -133,7 +134,7 @@ def misbehaving(behave: Behaviour) -> Iterator[tuple[str, list[int]]]:
 
     def talk(connection: socket.socket) -> None:
         with connection:
-            while connection.recv(65_536):
+            while read_request(connection):
                 requests.append(1)
                 try:
                     behave(connection, len(requests) - 1)
@@ -143,6 +144,22 @@ def misbehaving(behave: Behaviour) -> Iterator[tuple[str, list[int]]]:
     threading.Thread(target=serve, daemon=True).start()
     yield f"http://127.0.0.1:{listener.getsockname()[1]}", requests
     listener.close()
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """One whole request, however many packets it comes in; empty when the client is gone."""
+    received = b""
+    while not (head_end := received.find(b"\r\n\r\n") + 4) > 3 or len(received) < head_end + body_size(received):
+        packet = connection.recv(65_536)
+        if not packet:
+            return b""
+        received += packet
+    return received
+
+
+def body_size(request: bytes) -> int:
+    declared = re.search(rb"content-length: (\d+)", request.lower())
+    return int(declared[1]) if declared else 0
 
 
 def reply(connection: socket.socket, status: str, body: bytes, *headers: str) -> None:
