@@ -13,8 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from categorisation import services
 from categorisation.errors import CategorisationError
 from categorisation.models import Category, Taxonomy
-from categorisation.serializers import MAX_DESCRIPTION_LENGTH, MAX_EXAMPLE_LENGTH
-from categorisation.services.categories import MAX_EXAMPLES
+from categorisation.services.categories import MAX_DESCRIPTION_LENGTH, MAX_EXAMPLE_LENGTH, MAX_EXAMPLES
 from query.admin import ThreadAdmin
 from query.models import Thread
 

@@ -7,13 +7,15 @@ from typing import Any
 from rest_framework import serializers
 
 from categorisation.models import Category
-from categorisation.services.categories import MAX_EXAMPLES
+from categorisation.services.categories import (
+    MAX_DESCRIPTION_LENGTH,
+    MAX_EXAMPLE_LENGTH,
+    MAX_EXAMPLES,
+    MAX_TITLE_LENGTH,
+)
 from query.models import CategorySource
 from query.serializers import ThreadFilters
 
-MAX_TITLE_LENGTH = 100
-MAX_DESCRIPTION_LENGTH = 2_000
-MAX_EXAMPLE_LENGTH = 500
 NO_CATEGORY = "null"
 
 

@@ -24,6 +24,9 @@ from teams.models import Project
 
 MAX_CATEGORIES = 50
 MAX_EXAMPLES = 20
+MAX_TITLE_LENGTH = 100
+MAX_DESCRIPTION_LENGTH = 2_000
+MAX_EXAMPLE_LENGTH = 500
 LABELS_PER_TRANSACTION = 1_000
 TITLE_CONSTRAINT = "category_title_in_project"
 TITLE_IS_TAKEN = "The project has a category with this title already."
