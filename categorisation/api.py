@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db.models import QuerySet
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
@@ -170,7 +169,7 @@ class LabelledThreadViewSet(ThreadViewSet):
         summary="Forget a decision on a thread's category",
         description="The thread is unlabelled again and classified anew. A label of the classifier's stays.",
         request=None,
-        responses={204: OpenApiTypes.NONE},
+        responses={204: None},
     )
     def forget_label(self, request: Request, project_id: UUID, thread_id: UUID) -> Response:
         services.forget_label(project_id=project_id, thread_id=thread_id)

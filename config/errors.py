@@ -12,7 +12,13 @@ from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ValidationError
 
 from categorisation.errors import CategorisationConflict, CategoryNotFound, DuplicateTitle
-from knowledge.errors import DocumentTooLarge, DocumentUnreadable, EmbedderUnavailable, VectorStoreUnavailable
+from knowledge.errors import (
+    DocumentNotFound,
+    DocumentTooLarge,
+    DocumentUnreadable,
+    EmbedderUnavailable,
+    VectorStoreUnavailable,
+)
 from query.errors import LLMUnavailable, ThreadNotFound
 
 RETRY_AFTER_S = 5
@@ -53,7 +59,7 @@ TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], Exception
         (OperationalError, InterfaceError),
         lambda error: Unavailable("The database does not answer. Try again shortly.", RETRY_AFTER_S),
     ),
-    ((ThreadNotFound, CategoryNotFound), lambda error: NotFound()),
+    ((ThreadNotFound, CategoryNotFound, DocumentNotFound), lambda error: NotFound()),
     ((DuplicateTitle,), lambda error: Conflict(str(error), code="duplicate")),
     ((CategorisationConflict,), lambda error: Conflict(str(error))),
     ((DocumentTooLarge,), lambda error: TooLarge(str(error))),

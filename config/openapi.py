@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_standardized_errors.openapi import AutoSchema
+from drf_standardized_errors.openapi_serializers import ClientErrorEnum, ServerErrorEnum
+from rest_framework import serializers
 
 
 class ContractSchema(AutoSchema):  # type: ignore[misc]  # the package has no types
     """The standard errors, with the statuses that a keyed call can always answer."""
+
+
+class Refusal(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    detail = serializers.CharField()
+    attr = serializers.CharField(allow_null=True)
+
+
+class ConflictResponse(serializers.Serializer[Any]):
+    type = serializers.ChoiceField(choices=ClientErrorEnum.choices)
+    errors = Refusal(many=True)
+
+
+class TooLargeResponse(ConflictResponse):
+    pass
+
+
+class UnavailableResponse(serializers.Serializer[Any]):
+    type = serializers.ChoiceField(choices=ServerErrorEnum.choices)
+    errors = Refusal(many=True)
 
 
 class APIKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -100,7 +100,6 @@ LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True  # the admin's files straight from the packages: nothing to collect before a first run
 
 # -- The HTTP API -----------------------------------------------------------------------------------------------------
@@ -120,6 +119,11 @@ DRF_STANDARDIZED_ERRORS = {
     "EXCEPTION_HANDLER_CLASS": "config.errors.ContractExceptionHandler",
     "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
     "ALLOWED_ERROR_STATUS_CODES": ["400", "401", "403", "404", "409", "413", "415", "503"],
+    "ERROR_SCHEMAS": {
+        "409": "config.openapi.ConflictResponse",
+        "413": "config.openapi.TooLargeResponse",
+        "503": "config.openapi.UnavailableResponse",
+    },
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Parley",

@@ -49,8 +49,11 @@ def agent_for(project_id: UUID) -> RAGAgent:
 
 
 def retriever_for(project_id: UUID, filters: dict[str, Any] | None = None) -> HybridRetriever:
-    embedder = knowledge.composition.embedder()
-    return HybridRetriever(embedder, ProjectChunks(project_id, filters))
+    return HybridRetriever(
+        knowledge.composition.embedder(),
+        ProjectChunks(project_id, filters),
+        relevance_threshold=settings.ENVIRONMENT.relevance_threshold,
+    )
 
 
 @cache
@@ -62,8 +65,8 @@ def llm() -> LLMClient:
             return QuotingLLM()
         case "openai":
             return OpenAILLM(
-                base_url=environment.llm_base_url,
-                model=environment.llm_model,
+                base_url=environment.llm_base_url or "",
+                model=environment.llm_model or "",
                 api_key=environment.llm_api_key.get_secret_value() if environment.llm_api_key else "",
                 timeout_s=environment.llm_timeout_s,
             )

@@ -7,24 +7,20 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from knowledge.serializers import MetadataField
 from query.models import QuestionAnswer, Thread
 from query.services import Asker
 
 MAX_QUESTION_LENGTH = 10_000
-MAX_METADATA_LENGTH = 10_000
 
 
-class MetadataField(serializers.DictField):
-    """A JSON object of bounded size."""
+class IdField(serializers.UUIDField):
+    """A UUID as a string: a number is not taken for one."""
 
-    child = serializers.JSONField(allow_null=True)  # type: ignore[assignment]
-    default_error_messages = {"too_long": f"has more than {MAX_METADATA_LENGTH} characters as JSON"}
-
-    def to_internal_value(self, data: Any) -> dict[Any, Any]:
-        value = super().to_internal_value(data)
-        if len(str(value)) > MAX_METADATA_LENGTH:
-            self.fail("too_long")
-        return value
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str):
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
 
 
 class QuestionText(serializers.CharField):
@@ -57,7 +53,7 @@ class ChatMetadata(serializers.Serializer[Any]):
 
 
 class ChatQuestion(FollowUpQuestion):
-    thread_id = serializers.UUIDField(required=False, allow_null=True, help_text="Continue this thread.")
+    thread_id = IdField(required=False, allow_null=True, help_text="Continue this thread.")
     user = ChatUser(required=False, allow_null=True)
     metadata = ChatMetadata(required=False, allow_null=True)
 

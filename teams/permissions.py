@@ -6,15 +6,17 @@ it asks for. A view that declares none for an action that it serves is closed.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.http import Http404
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from teams.models import ProjectAPIKey
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView  # which imports this module, by DRF's settings
 
 
 class KeyCoversProject(BasePermission):

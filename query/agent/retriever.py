@@ -22,11 +22,13 @@ class HybridRetriever:
     Args:
         embedder: makes the question's vector; its `relevance_threshold` is the least best cosine that counts.
         search: finds chunks.
+        relevance_threshold: takes the place of the embedder's own.
     """
 
-    def __init__(self, embedder: Embedder, search: ChunkSearch) -> None:
+    def __init__(self, embedder: Embedder, search: ChunkSearch, *, relevance_threshold: float | None = None) -> None:
         self._embedder = embedder
         self._search = search
+        self._threshold = embedder.relevance_threshold if relevance_threshold is None else relevance_threshold
 
     def retrieve(self, question: str, top_k: int) -> Retrieval:
         started = time.perf_counter()
@@ -39,7 +41,7 @@ class HybridRetriever:
             passages=passages,
             embed_ms=round((embedded - started) * 1000, 1),
             retrieve_ms=round((found - embedded) * 1000, 1),
-            is_relevant=best_cosine >= required_cosine(question, passages, self._embedder.relevance_threshold),
+            is_relevant=best_cosine >= required_cosine(question, passages, self._threshold),
         )
 
 

@@ -40,7 +40,7 @@ class Command(BaseCommand):
 
 def read_expiry(text: str, now: datetime) -> datetime:
     """When a key ends. Raises CommandError for what is not understood, or past."""
-    if days := re.fullmatch(r"(\d{1,5})d", text):
+    if days := re.fullmatch(r"([1-9]\d{0,4})d", text):
         return now + timedelta(days=int(days[1]))
     try:
         day, moment = parse_date(text), parse_datetime(text)
