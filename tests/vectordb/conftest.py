@@ -70,13 +70,17 @@ class ServerProcess:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        try:
+            return self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
 
     def close(self) -> None:
         for client in self.clients:
             client.close()
         if self._process is not None and self._process.poll() is None:
-            self.kill()
+            self.stop()
 
     def _wait_for_url(self) -> str:
         deadline = time.monotonic() + _START_TIMEOUT_S

@@ -13,6 +13,7 @@ class FaultyDisk(apsw.VFS):
         self.name = name
         self.fails_sync = False
         self.is_full = False
+        self.syncs = 0
 
     def xOpen(self, name, flags):  # noqa: N802 - SQLite's name
         return _FaultyFile(name, flags, self)
@@ -26,6 +27,7 @@ class _FaultyFile(apsw.VFSFile):
     def xSync(self, flags):  # noqa: N802
         if self._disk.fails_sync:
             raise apsw.IOError("injected: fsync failed")
+        self._disk.syncs += 1
         return super().xSync(flags)
 
     def xWrite(self, data, offset):  # noqa: N802

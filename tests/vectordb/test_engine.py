@@ -108,6 +108,13 @@ def test_a_bad_write_does_not_take_others_of_its_commit_along(library):
     assert library.count(None) == 6
 
 
+def test_each_acknowledged_write_was_fsynced(library, disk):
+    for number in range(5):
+        before = disk.syncs
+        library.upsert_chunks([make_chunk(number)]).result()
+        assert disk.syncs > before
+
+
 def test_a_failing_fsync_acknowledges_nothing_and_stops_writes_until_a_restart(library, disk, database, tmp_path):
     library.upsert_chunks([make_chunk(1)]).result()
     disk.fails_sync = True

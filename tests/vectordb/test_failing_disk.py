@@ -1,0 +1,113 @@
+"""What clients are told when the disk fails: the application in this process, over a disk that fails on demand."""
+
+import asyncio
+import threading
+
+import httpx
+import pytest
+
+from tests.vectordb.conftest import make_vector
+from tests.vectordb.faults import FaultyDisk
+from vectordb.engine import Database
+from vectordb.server.app import create_app
+
+LIBRARY = "/v1/libraries/lib"
+
+
+class LocalCalls:
+    """Calls an ASGI application, one after the other."""
+
+    def __init__(self, app) -> None:
+        self._app = app
+
+    def __call__(self, method: str, path: str, body: object = None) -> httpx.Response:
+        async def call() -> httpx.Response:
+            transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://vectordb") as http:
+                return await http.request(method, path, json=body)
+
+        return asyncio.run(call())
+
+
+@pytest.fixture
+def disk():
+    disk = FaultyDisk("faulty-http")
+    yield disk
+    disk.unregister()
+
+
+@pytest.fixture
+def database(tmp_path, disk):
+    database = Database(tmp_path / "data", vfs=disk.name)
+    yield database
+    disk.fails_sync = disk.is_full = False
+    database.close()
+
+
+@pytest.fixture
+def call(database) -> LocalCalls:
+    call = LocalCalls(create_app(database, api_key=None, max_body_bytes=1_000_000))
+    assert call("POST", "/v1/libraries", {"id": "lib", "name": "n", "dimension": 4}).status_code == 201
+    assert call("POST", f"{LIBRARY}/documents", {"id": "doc", "name": "d"}).status_code == 201
+    return call
+
+
+def upsert(call: LocalCalls, number: int) -> httpx.Response:
+    chunk = {"id": f"c{number}", "document_id": "doc", "text": "t", "embedding": make_vector(number).tolist()}
+    return call("POST", f"{LIBRARY}/chunks", {"chunks": [chunk]})
+
+
+def test_check_24_after_a_failed_fsync_writes_get_503_and_reads_go_on(call, disk):
+    assert upsert(call, 1).status_code == 200
+    disk.fails_sync = True
+    for number in (2, 3):
+        refused = upsert(call, number)
+        assert refused.status_code == 503
+        assert refused.json()["title"] == "Read-only until restart"
+        assert refused.headers["Retry-After"]
+        disk.fails_sync = False
+    found = call("POST", f"{LIBRARY}/search", {"embedding": make_vector(2).tolist()})
+    assert [hit["chunk"]["id"] for hit in found.json()["results"]] == ["c1"]
+    assert call("GET", "/readyz").json() == {"status": "degraded", "read_only": ["lib"]}
+    assert call("GET", LIBRARY).json()["stats"]["read_only"] is True
+
+
+def test_check_24_a_full_disk_is_a_507_until_there_is_room(call, disk):
+    disk.is_full = True
+    refused = upsert(call, 1)
+    assert refused.status_code == 507
+    assert refused.json()["title"] == "Storage full"
+    disk.is_full = False
+    assert upsert(call, 2).status_code == 200
+    assert call("POST", f"{LIBRARY}/count", {}).json() == {"count": 1}
+
+
+def test_more_writes_than_can_wait_are_told_to_come_back(call, database):
+    library = database.get_library("lib")
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(_session):
+        held.set()
+        go_on.wait(10)
+
+    futures = [library._writer.submit(hold)]
+    held.wait(10)
+    futures += [library._writer.submit(lambda _session: None) for _ in range(1_024)]
+    refused = upsert(call, 1)
+    assert refused.status_code == 503
+    assert "too many" in refused.json()["detail"]
+    go_on.set()
+    for future in futures:
+        future.result(30)
+    assert upsert(call, 1).status_code == 200
+
+
+def test_what_nobody_expected_is_a_500_problem_without_details(call, database):
+    def explode() -> None:
+        raise RuntimeError("private words")
+
+    database.list_libraries = explode
+    answer = call("GET", "/v1/libraries")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "private" not in answer.text
