@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import numpy as np
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
 from numpy.typing import NDArray
 
 from knowledge import composition
@@ -34,6 +35,16 @@ class FoundPassage:
     cosine: float
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far some documents are: how many are pending, indexed and failed, and the chunks stored of pending ones."""
+
+    pending: int
+    indexed: int
+    failed: int
+    staged_chunks: int
+
+
 def documents_of(project_id: UUID) -> QuerySet[Document]:
     """The project's documents without their content, which may be large."""
     return Document.objects.filter(project_id=project_id, deleted_at=None).defer("content")
@@ -45,6 +56,22 @@ def find_document(project_id: UUID, document_id: UUID) -> Document:
     if document is None:
         raise DocumentNotFound("The project has no such document.")
     return document
+
+
+def count_progress(document_ids: Sequence[UUID]) -> Progress:
+    """How far these documents are. Deleted ones are not counted."""
+    documents = Document.objects.filter(pk__in=document_ids, deleted_at=None)
+    counted = documents.aggregate(
+        **{state: Count("pk", filter=Q(state=state)) for state in ("pending", "indexed", "failed")},
+        staged_chunks=Coalesce(Sum("staged_chunks"), 0),
+    )
+    return Progress(**counted)
+
+
+def find_unfinished(document_ids: Sequence[UUID]) -> list[Document]:
+    """Those of the documents that failed or still wait, without their content, by name."""
+    documents = Document.objects.filter(pk__in=document_ids, deleted_at=None).exclude(state=Document.State.INDEXED)
+    return list(documents.defer("content").order_by("external_id"))
 
 
 def search_passages(
