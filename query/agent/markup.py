@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 _FENCE = re.compile(r"[ >]{0,20}(`{3,}|~{3,})(.*)$")
 _INLINE_CODE = re.compile(r"(`+)[^`\n]+\1(?!`)")
 _CITATION_GROUP = re.compile(
-    r"(?<!\\)(?:\[|\u3010)\^?(?P<numbers>\d{1,4}(?:\s{0,3}[,;]\s{0,3}\^?\d{1,4})*)(?:\u2020[^\u3011\]\n]{0,80})?(?:\]|\u3011)"
+    r"(?<!\\)(?:\[|\u3010)\^?(?P<numbers>\d{1,4}(?:\s{0,3}[,;]\s{0,3}\^?\d{1,4})*)"
+    r"(?:\u2020[^\u3011\]\n]{0,80})?(?:\]|\u3011)"
     r"(?:\([^()\n]{0,300}\))?"
 )
 _CITATION_DEFINITION = re.compile(r"^[ >]{0,9}\[\^?\d{1,4}\]:[^\n]*$", re.MULTILINE)

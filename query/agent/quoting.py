@@ -11,8 +11,11 @@ from query.agent.markup import escape_citations
 from query.agent.protocols import REFUSAL_MARKER, Exchange, Passage, Prompt, Source
 from query.agent.words import content_stems
 
-# A passage's rank in the answer: nearness in meaning, and how many of the question's words it holds (0..1).
-_WORDS_WEIGHT = 0.25
+# A passage's rank: nearness in meaning, and the shares (0..1) of the question's words that it holds, and that its title
+# and headings hold: those say what a passage is about, where others only mention it. Tuned on 41 questions to one
+# documentation: weights of headings of .2 to .5 do equally well.
+_WORDS_WEIGHT = 0.1
+_HEADING_WEIGHT = 0.3
 # What a further hundred characters of quotation must bring in words of the question to be worth reading.
 _LENGTH_COST_PER_100 = 0.012
 _CODE_BONUS = 0.08
@@ -59,8 +62,11 @@ class QuotingLLM:
 
 
 def _rank(passage: Passage, asked: set[str]) -> float:
-    mentioned = content_stems(passage.title) | content_stems(passage.content)
-    return passage.cosine + _WORDS_WEIGHT * len(asked & mentioned) / max(1, len(asked))
+    heading = _HEADING.match(passage.content.split("\n", 1)[0])
+    about = content_stems(passage.title) | content_stems(heading[1] if heading else "")
+    mentioned = about | content_stems(passage.content)
+    words = _WORDS_WEIGHT * len(asked & mentioned) + _HEADING_WEIGHT * len(asked & about)
+    return passage.cosine + words / max(1, len(asked))
 
 
 def _quote(source: Source, passage: Passage, asked: set[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 
 from knowledge.embedders import Embedder
 from query.agent.protocols import ChunkSearch, Passage, Retrieval
@@ -12,8 +14,13 @@ from query.agent.words import content_stems, content_words, is_name, stems_of_wo
 # A name ("Dramatiq") that no passage mentions says more against them than a common word ("topology").
 _NAME_WEIGHT = 3.0
 _WORD_WEIGHT = 1.0
-# How far the threshold rises, of the way to 1, when none of the question's words occurs in any passage.
-_MISSING_WORDS_RISE = 0.5
+# How far the threshold rises, of the way to 1, when no passage mentions any word of the question.
+_MISSING_WORDS_RISE = 0.6
+# How far it falls, of the way to 0, for a passage that holds every word of the question.
+_HELD_WORDS_FALL = 0.4
+# With this share of the words missing everywhere, the words that a passage does hold no longer speak for it.
+_TOLERATED_MISSING_SHARE = 0.25
+_FIRST_WORD = re.compile(r"\W*(\w+)")
 
 
 class HybridRetriever:
@@ -36,38 +43,71 @@ class HybridRetriever:
         embedded = time.perf_counter()
         passages = tuple(self._search.hybrid_search(embedding, question, top_k))
         found = time.perf_counter()
-        best_cosine = max((passage.cosine for passage in passages), default=-1.0)
         return Retrieval(
             passages=passages,
             embed_ms=round((embedded - started) * 1000, 1),
             retrieve_ms=round((found - embedded) * 1000, 1),
-            is_relevant=best_cosine >= required_cosine(question, passages, self._threshold),
+            is_relevant=judge_relevance(question, passages, self._threshold).is_relevant,
         )
 
 
-def required_cosine(question: str, passages: Sequence[Passage], threshold: float) -> float:
-    """Return the best cosine that the passages must reach to count as being about the question.
-
-    It is the embedder's threshold when every content word of the question occurs in some passage (by stem, titles
-    included). Words that occur in none raise it, in proportion to their share of the question's weight: a question
-    about a neighbour of the documents' subject comes near them in meaning, but names what they never mention.
+@dataclass(frozen=True, slots=True)
+class Relevance:
+    """How a question and its passages fit. The passages are about it when `cosine >= required_cosine`, which are those
+    of the passage that fits best; `missing_share` of the question's words (by weight) is in no passage at all.
     """
-    share = missing_share(question, passages)
-    return threshold + (1.0 - threshold) * _MISSING_WORDS_RISE * share
+
+    cosine: float
+    required_cosine: float
+    missing_share: float
+
+    @property
+    def is_relevant(self) -> bool:
+        return self.cosine >= self.required_cosine
 
 
-def missing_share(question: str, passages: Sequence[Passage]) -> float:
-    """Return the weight of the question's content words that no passage holds, as a share (0..1) of all of them."""
-    mentioned: set[str] = set()
-    for passage in passages:
-        mentioned |= content_stems(passage.title) | content_stems(passage.content)
-    first = question.split(maxsplit=1)[0].strip("\"'(*`") if question.split() else ""
-    total = missing = 0.0
-    for position, word in enumerate(dict.fromkeys(content_words(question))):
-        stems = stems_of_word(word)
-        if not stems:
-            continue
-        weight = _NAME_WEIGHT if is_name(word, is_first=position == 0 and word == first) else _WORD_WEIGHT
-        total += weight
-        missing += weight * len(stems - mentioned) / len(stems)
-    return missing / total if total else 0.0
+def judge_relevance(question: str, passages: Sequence[Passage], threshold: float) -> Relevance:
+    """Judge by meaning and words together whether any passage is about the question.
+
+    Meaning alone errs on both sides. A question about a neighbour of the documents' subject ("migrate from RQ to
+    Celery") comes near them, but names what they never mention; a short one in the documents' own jargon ("a chord and
+    a group") stays far from everything, although a passage holds each of its words. So a passage must reach, in cosine,
+
+        threshold * (1 - 0.4 * held * max(0, 1 - missing / 0.25)) + (1 - threshold) * 0.6 * missing
+
+    where `missing` is the weighted share (0..1) of the question's content words that occur in none of the passages, by
+    stem and with titles, names counting three times; `held` is 0 for a passage with half of the words or fewer and
+    rises to 1 for one with all of them. Only the passages are looked at: the search by words has brought up those that
+    mention a rare word, if there are any.
+    """
+    weights = _weigh_words(question)
+    texts = [content_stems(passage.title) | content_stems(passage.content) for passage in passages]
+    missing = 1.0 - _share(weights, set().union(*texts)) if weights else 0.0
+    trust = max(0.0, 1.0 - missing / _TOLERATED_MISSING_SHARE)
+    best = Relevance(-1.0, threshold, missing)
+    for passage, stems in zip(passages, texts, strict=True):
+        held = max(0.0, 2.0 * _share(weights, stems) - 1.0)
+        required = (
+            threshold * (1.0 - _HELD_WORDS_FALL * held * trust) + (1.0 - threshold) * _MISSING_WORDS_RISE * missing
+        )
+        if passage.cosine - required > best.cosine - best.required_cosine:
+            best = Relevance(passage.cosine, required, missing)
+    return best
+
+
+def _weigh_words(question: str) -> list[tuple[frozenset[str], float]]:
+    """Return the stems and the weight of each content word of the question."""
+    first = _FIRST_WORD.match(question)
+    weighed = []
+    for word in dict.fromkeys(content_words(question)):
+        is_first = first is not None and word == first[1]
+        weight = _NAME_WEIGHT if is_name(word, is_first=is_first) else _WORD_WEIGHT
+        weighed.append((stems_of_word(word), weight))
+    return [(stems, weight) for stems, weight in weighed if stems]
+
+
+def _share(weights: Sequence[tuple[frozenset[str], float]], mentioned: Set[str]) -> float:
+    """Return the weight of the words that are mentioned as a share of all; 0 when there are none."""
+    total = sum(weight for _, weight in weights)
+    held = sum(weight * len(stems & mentioned) / len(stems) for stems, weight in weights)
+    return held / total if total else 0.0

@@ -16,7 +16,7 @@ STOP_WORDS = frozenset(
     either else etc even ever every everything few for from further get gets getting give given goes going got
     had has have having he help her here hers him his how i if in instead into is isn it its itself just keep
     kind know let like lot make makes making many may maybe me mean means might more most much must my need
-    needs never no nor not nothing now of off often on once one only or other our out over own particular please
+    needs never no nor not nothing now of off often on once one ones only or other our out over own particular please
     possible put quite really right same say see several shall she should so some somehow someone something sort
     still such sure take tell than thank thanks that the their them then there these they thing things this
     those though through to together too toward try trying under until up upon us use used uses using very via
