@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.http import HttpRequest, JsonResponse
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ValidationError
+from rest_framework.response import Response
 
 from categorisation.errors import CategorisationConflict, CategoryNotFound, DuplicateTitle
 from knowledge.errors import (
@@ -20,6 +22,8 @@ from knowledge.errors import (
     VectorStoreUnavailable,
 )
 from query.errors import LLMUnavailable, ThreadNotFound
+
+logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
 
@@ -48,6 +52,13 @@ class ContractExceptionHandler(ExceptionHandler):  # type: ignore[misc]  # the p
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         return super().convert_known_exceptions(translate(exc))  # type: ignore[no-any-return]
+
+    def report_exception(self, exc: APIException, response: Response) -> None:
+        """A neighbour that is down is told in one line; only what is our own fault with its traceback."""
+        if isinstance(exc, Unavailable):
+            logger.warning("answered 503: %s", exc.detail)
+            return
+        super().report_exception(exc, response)
 
 
 TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], Exception]], ...] = (
