@@ -1,0 +1,77 @@
+"""A real PostgreSQL and a real vectordb process, with an embedder that costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.conf import settings as django_settings
+from django.db.models.functions import Now
+
+from knowledge import composition
+from knowledge.indexing import Indexer
+from knowledge.models import Document, Library
+from knowledge.splitter import HeadingSplitter
+from knowledge.vector_store import VectorStore
+from tests.knowledge.fakes import InterruptedStore, TinyEmbedder
+
+
+@pytest.fixture
+def use_environment(settings) -> Iterator[Callable[..., None]]:
+    """Move settings of the environment for one test."""
+
+    def move(**changes: object) -> None:
+        settings.ENVIRONMENT = django_settings.ENVIRONMENT.model_copy(update=changes)
+        composition.forget_parts()
+
+    yield move
+    composition.forget_parts()
+
+
+@pytest.fixture
+def tiny(use_environment) -> TinyEmbedder:
+    """The service embeds with this TinyEmbedder."""
+    use_environment(embedder="tests.knowledge.fakes.TinyEmbedder")
+    embedder = composition.embedder()
+    assert isinstance(embedder, TinyEmbedder)
+    return embedder
+
+
+@pytest.fixture
+def store(vectordb_server, tiny) -> VectorStore:
+    """The real one."""
+    return composition.vector_store()
+
+
+@pytest.fixture
+def interrupted(store) -> InterruptedStore:
+    """The real store, with something that happens before a call."""
+    return InterruptedStore(store, lambda call: None)
+
+
+@pytest.fixture
+def indexer(interrupted, tiny) -> Indexer:
+    """Small slices, so that a document of a few chunks takes several."""
+    return make_indexer(interrupted, tiny)
+
+
+def make_indexer(store: VectorStore, embedder: TinyEmbedder, **options: object) -> Indexer:
+    # a piece for each section, however small
+    splitter = HeadingSplitter(target_characters=200, code_limit_characters=400, tiny_characters=0)
+    parts = {"store": store, "embedder": embedder, "splitter": splitter, "loader_for": composition.loader_for}
+    return Indexer(**{**parts, "slice_pieces": 2, **options})
+
+
+def sections(count: int, word: str = "word") -> str:
+    """A document of `count` pieces."""
+    return "\n\n".join(f"## Section {number}\n\nThe {word} of section {number}." for number in range(count))
+
+
+def make_due(document: Document) -> None:
+    """Let the lease or the pause of a document be over."""
+    Document.objects.filter(pk=document.pk).update(index_after=Now())
+
+
+def stored_ids(store: VectorStore, document: Document) -> set[str]:
+    library = Library.objects.filter(project_id=document.project_id).first()
+    return store.chunk_ids(library.vectordb_id, str(document.pk)) if library else set()
