@@ -166,6 +166,7 @@ class DocumentUpload(serializers.Serializer[Any]):
         services.check_size(upload.size or 0)
         try:
             content = decode(upload.read(), content_type)
+            services.check_content(content)
         except DocumentUnreadable as exc:
             raise DocumentUnreadable(str(exc), attr="file") from exc
         stated.setdefault("title", find_title(content, content_type, name, composition.loader_for))
