@@ -22,7 +22,7 @@ class Refusal(serializers.Serializer[Any]):
 
 class ConflictResponse(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=ClientErrorEnum.choices)
-    errors = Refusal(many=True)
+    errors = Refusal(many=True)  # type: ignore[assignment]  # the field of that name, not the serializer's faults
 
 
 class TooLargeResponse(ConflictResponse):
@@ -31,7 +31,7 @@ class TooLargeResponse(ConflictResponse):
 
 class UnavailableResponse(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=ServerErrorEnum.choices)
-    errors = Refusal(many=True)
+    errors = Refusal(many=True)  # type: ignore[assignment]  # the field of that name, not the serializer's faults
 
 
 class APIKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

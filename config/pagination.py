@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, Q
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -57,7 +57,8 @@ class Cursor:
 class KeysetPagination(BasePagination):
     """`?page_size=` 1..500 and `?cursor=`; `{next, previous, next_cursor, results}`."""
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: APIView | None = None) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
+        """The rows of the page that the request asks for. Raises ValidationError for a parameter that is none."""
         size = _read_page_size(request)
         cursor = _read_cursor(request)
         column, descending = _read_ordering(getattr(view, "ordering", ("-created_at", "-id")))

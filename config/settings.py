@@ -71,14 +71,8 @@ TEMPLATES = [
 
 # -- PostgreSQL, everywhere -------------------------------------------------------------------------------------------
 
-DATABASES = {
-    "default": {
-        **dj_database_url.parse(ENVIRONMENT.database_url.get_secret_value(), conn_max_age=60, conn_health_checks=True),
-        "ATOMIC_REQUESTS": False,
-    }
-}
-DATABASES["default"].setdefault("OPTIONS", {})
-DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 5)
+_DATABASE = dj_database_url.parse(ENVIRONMENT.database_url.get_secret_value(), conn_max_age=60, conn_health_checks=True)
+DATABASES = {"default": {**_DATABASE, "OPTIONS": {"connect_timeout": 5, **_DATABASE.get("OPTIONS", {})}}}
 if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
     raise SystemExit("Parley cannot start: DATABASE_URL must name a PostgreSQL database.")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -123,7 +123,7 @@ class ThreadViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Thread]):
     def get_object(self) -> Thread:
         return get_object_or_404(self.get_queryset(), pk=self.kwargs["thread_id"])
 
-    def filter_queryset(self, queryset: QuerySet[Thread]) -> QuerySet[Thread]:
+    def filter_queryset(self, queryset: Any) -> Any:
         filters = self.filter_serializer_class(data=self.request.query_params.dict())
         filters.is_valid(raise_exception=True)
         return self.apply_filters(queryset, filters.validated_data)
