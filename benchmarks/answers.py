@@ -1,8 +1,8 @@
 """How well the bot answers from a folder of documents: `python -m benchmarks.answers DOCS_DIR QUESTIONS.jsonl`.
 
-Each line of the questions is `{"kind": "covered" | "not covered" | "follow-up", "question": ..., "expect"?: a pattern that
-the cited document's path matches, "history"?: [earlier questions]}`. Printed are each question with its answer, its
-citation and the figures that relevance was judged by, then a table. Everything runs in this process, offline: the
+Each line of the questions is `{"kind": "covered" | "not covered" | "follow-up", "question": ..., "expect"?: a pattern
+that the cited document's path matches, "history"?: [earlier questions]}`. Printed are each question with its answer,
+its citation and the figures that relevance was judged by, then a table. Everything runs in this process, offline: the
 splitter, the embedder, the index of words, the fusion and the agent are the service's own, only storage is left out.
 Vectors are kept in `--cache`, so that a second run is quick.
 """
@@ -111,7 +111,7 @@ def embed_all(embedder: Embedder, texts: Sequence[str], cache: Path) -> NDArray[
         vectors = embedder.embed_documents([text for _, text in batch])
         known.update({key: vector for (key, _), vector in zip(batch, vectors, strict=True)})
     if missing:
-        np.savez(store, **known)
+        np.savez(store, allow_pickle=False, **known)
     return np.stack([known[key] for key in keys])
 
 

@@ -50,8 +50,8 @@ def decode(data: bytes, content_type: str) -> str:
             return check_text(_decode_strictly(data[len(mark) :], encoding))
     if b"\0" in data:
         raise DocumentUnreadable("The document is not text: it contains NUL bytes, as binary files do.")
-    encoding = _find_declared_encoding(data) if content_type == "text/html" else None
-    return check_text(_decode_strictly(data, encoding or "utf-8"))
+    declared = _find_declared_encoding(data) if content_type == "text/html" else None
+    return check_text(_decode_strictly(data, declared or "utf-8"))
 
 
 def check_text(text: str) -> str:

@@ -145,7 +145,8 @@ class HeadingSplitter:
         if len(text) <= self._target:
             yield text
             return
-        pending, size = [], 0
+        pending: list[str] = []
+        size = 0
         for sentence in self._iterate_sentences(text):
             if pending and size + len(sentence) > self._target:
                 yield "".join(pending).strip()

@@ -109,6 +109,7 @@ _TITLED_TARGET = re.compile(r"^(.{1,400}?)\s*<([^<>]{1,300})>$", re.DOTALL)
 _LITERAL = re.compile(r"``([^`\n]{1,500})``")
 _LINK = re.compile(r"`([^`<>]{1,400}?)\s*<([^<>`\s]{1,500})>`__?")
 _REFERENCE = re.compile(r"`([^`]{1,400})`__?")
+_NAMED_REFERENCE = re.compile(r"(?<![\w`.-])([A-Za-z][A-Za-z0-9.-]{0,60})__?(?=[\s,.;:!?)]|$)")
 _SUBSTITUTION = re.compile(r"\|[\w-]{1,40}\|_?")
 _FOOTNOTE_REFERENCE = re.compile(r" ?\[[\w#*]{1,40}\]_")
 
@@ -292,6 +293,7 @@ def clean_inline(text: str) -> str:
     text = _LITERAL.sub(r"`\1`", text)
     text = _LINK.sub(_replace_link, text)
     text = _REFERENCE.sub(lambda match: match[1] if match[0].endswith("_") else match[0], text)
+    text = _NAMED_REFERENCE.sub(r"\1", text)
     text = _SUBSTITUTION.sub("", _FOOTNOTE_REFERENCE.sub("", text))
     return text.replace("\\ ", "").strip("\n").rstrip()
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 _FENCE = re.compile(r"[ >]{0,20}(`{3,}|~{3,})(.*)$")
-_INLINE_CODE = re.compile(r"(`+)[^`\n]+\1(?!`)")
+_INLINE_CODE = re.compile(r"(?<!`)(`{1,8})(?!`)[^`\n]+\1(?!`)")
 _CITATION_GROUP = re.compile(
     r"(?<!\\)(?:\[|\u3010)\^?(?P<numbers>\d{1,4}(?:\s{0,3}[,;]\s{0,3}\^?\d{1,4})*)"
     r"(?:\u2020[^\u3011\]\n]{0,80})?(?:\]|\u3011)"
@@ -58,8 +58,8 @@ def map_prose(text: str, change: Callable[[str], str]) -> str:
 def resolve_citations(text: str, source_count: int) -> tuple[str, set[int]]:
     """Keep the citations that resolve, in one spelling, and drop the others; return the text and the numbers cited.
 
-    `[2, 3]`, `[^2]` and the lenticular brackets of some models become `[2][3]` and `[2]`. A citation never becomes a link: the addresses of sources come
-    from us alone.
+    `[2, 3]`, `[^2]` and the lenticular brackets of some models become `[2][3]` and `[2]`. A citation never becomes a
+    link: the addresses of sources come from us alone.
     """
     cited: set[int] = set()
 

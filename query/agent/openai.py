@@ -7,12 +7,11 @@ import json
 import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-import httpx
 import openai
 from openai.types.chat import ChatCompletionMessageParam
 
@@ -103,30 +102,31 @@ class OpenAILLM:
         for retries_left in reversed(range(self._max_retries + 1)):
             try:
                 return await self._request_once(client, messages)
-            except (openai.APIConnectionError, openai.InternalServerError, httpx.TransportError) as exc:
+            except (openai.APIConnectionError, openai.InternalServerError) as exc:
                 if not retries_left:
                     # `from None`: the SDK's message quotes the body, which may quote the text or the key.
                     raise _translate(exc) from None
-            except (openai.OpenAIError, httpx.HTTPError) as exc:
+            except openai.OpenAIError as exc:
                 raise _translate(exc) from None
             await asyncio.sleep(pause_s)
             pause_s *= 2
         raise AssertionError("the last attempt returns or raises")
 
     async def _request_once(self, client: openai.AsyncOpenAI, messages: list[dict[str, str]]) -> str:
-        """Read the body by parts, which bounds it. The SDK does not translate what goes wrong in its middle."""
+        """Read the body by parts, which bounds it. What goes wrong in its middle the SDK does not translate."""
         request = client.chat.completions.with_streaming_response.create(
             model=self._model,
             messages=cast("list[ChatCompletionMessageParam]", messages),
             temperature=0,
         )
-        body = bytearray()
         async with request as response:
-            async for part in response.iter_bytes():
-                body += part
-                if len(body) > MAX_BODY_BYTES:
-                    raise LLMUnavailable("The model's answer is too large.", retry_after_s=RETRY_AFTER_S)
-        return _read_text(bytes(body))
+            try:
+                body = await _read_bounded(response.iter_bytes())
+            except Exception:  # noqa: BLE001 - the transport below the SDK, and so its errors, differ between versions
+                raise openai.APIConnectionError(request=response.http_request) from None
+        if len(body) > MAX_BODY_BYTES:
+            raise LLMUnavailable("The model's answer is too large.", retry_after_s=RETRY_AFTER_S)
+        return _read_text(body)
 
     def _get_connection(self) -> _Connection:
         """The SDK's client and its loop; a forked process, to which the parent's thread did not come, makes its own."""
@@ -140,6 +140,16 @@ class OpenAILLM:
                 )
                 self._connection = _Connection(client, LoopThread("openai-llm"), os.getpid())
             return self._connection
+
+
+async def _read_bounded(parts: AsyncIterator[bytes]) -> bytes:
+    """Return the body, or its beginning when it is larger than MAX_BODY_BYTES."""
+    body = bytearray()
+    async for part in parts:
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            break
+    return bytes(body)
 
 
 def _read_text(body: bytes) -> str:
@@ -158,13 +168,13 @@ def _read_text(body: bytes) -> str:
     return said
 
 
-def _translate(exc: openai.OpenAIError | httpx.HTTPError) -> LLMUnavailable:
-    if isinstance(exc, openai.APITimeoutError | httpx.TimeoutException):
+def _translate(exc: openai.OpenAIError) -> LLMUnavailable:
+    if isinstance(exc, openai.APITimeoutError):
         return LLMUnavailable("The model did not answer in time.", retry_after_s=RETRY_AFTER_S)
     if isinstance(exc, openai.APIStatusError):
         message = f"The model's server answered with status {exc.status_code}."
         return LLMUnavailable(message, retry_after_s=_read_retry_after(exc))
-    if isinstance(exc, openai.APIConnectionError | httpx.TransportError):
+    if isinstance(exc, openai.APIConnectionError):
         return LLMUnavailable("The connection to the model failed.", retry_after_s=RETRY_AFTER_S)
     return LLMUnavailable(f"The model failed ({type(exc).__name__}).", retry_after_s=RETRY_AFTER_S)
 

@@ -17,9 +17,10 @@ from query.agent.words import content_stems
 _WORDS_WEIGHT = 0.1
 _HEADING_WEIGHT = 0.3
 # What a further hundred characters of quotation must bring in words of the question to be worth reading.
-_LENGTH_COST_PER_100 = 0.012
+_LENGTH_COST_PER_100 = 0.01
 _CODE_BONUS = 0.08
-_MIN_QUOTE_CHARACTERS = 200
+# Less than this saves a reader nothing and may cost the context.
+_MIN_QUOTE_CHARACTERS = 600
 _MAX_UNITS = 40
 _SEE_ALSO = 2
 _SEE_ALSO_MARGIN = 0.12
@@ -27,7 +28,7 @@ _SEE_ALSO_MARGIN = 0.12
 _HEADING = re.compile(r"#{1,6}\s+(.+)$")
 _FENCE = re.compile(r"(`{3,}|~{3,})")
 _SUBHEADING = re.compile(r"\*\*[^*\n]+\*\*$")
-_MARKDOWN_SPECIALS = re.compile(r"([\\`*_\[\]<>#])")
+_MARKDOWN_SPECIALS = re.compile(r"([\\`*_\[\]<])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def _rank(passage: Passage, asked: set[str]) -> float:
 
 def _quote(source: Source, passage: Passage, asked: set[str]) -> str:
     heading, units = _parse(passage.content)
-    quoted = "\n\n".join(_show(unit) for unit in _choose_stretch(units, asked - content_stems(heading)))
+    quoted = _show(_choose_stretch(units, asked))
     place = f", “{_escape(heading)}”" if heading else ""
     return f"From {_name(source)}{place}:\n\n{quoted}"
 
@@ -96,10 +97,16 @@ def _escape(text: str) -> str:
     return _MARKDOWN_SPECIALS.sub(r"\\\1", " ".join(text.split()))
 
 
-def _show(unit: _Unit) -> str:
-    if unit.is_code:
-        return unit.text
-    return "\n".join(f"> {line}".rstrip() for line in escape_citations(unit.text).split("\n"))
+def _show(units: Sequence[_Unit]) -> str:
+    """Prose as one blockquote for each run of paragraphs, code as the fences that it stands in."""
+    shown: list[str] = []
+    for position, unit in enumerate(units):
+        text = unit.text
+        if not unit.is_code:
+            text = "\n".join(f"> {line}".rstrip() for line in escape_citations(text).split("\n"))
+        follows_prose = position > 0 and not unit.is_code and not units[position - 1].is_code
+        shown.append((f"\n>\n{text}" if follows_prose else f"\n\n{text}") if shown else text)
+    return "".join(shown)
 
 
 def _parse(content: str) -> tuple[str, list[_Unit]]:
@@ -154,7 +161,7 @@ def _choose_stretch(units: Sequence[_Unit], asked: set[str]) -> Sequence[_Unit]:
             found |= held[end - 1]
             size += len(unit.text)
             has_code = has_code or unit.is_code
-            if unit.leads_on and end < len(units):
+            if unit.leads_on and (end < len(units) or end > start + 1):
                 continue
             cost = max(size, _MIN_QUOTE_CHARACTERS) / 100 * _LENGTH_COST_PER_100
             worth = len(found) / max(1, len(asked)) + _CODE_BONUS * has_code - cost

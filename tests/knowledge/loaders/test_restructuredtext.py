@@ -50,9 +50,9 @@ def test_what_is_no_text_is_dropped():
 
 def test_roles_and_references_are_reduced_to_what_a_reader_sees():
     source = "See :ref:`the guide <guide>`, :class:`~celery.app.task.Task`, :setting:`task_acks_late`, ``code``,"
-    source += " `site <https://e.org>`_ and `named`_ [1]_.\n"
+    source += " `site <https://e.org>`_, `named`_ and name_ [1]_.\n"
     assert loader.load(source) == [
-        Block("text", "See the guide, `Task`, `task_acks_late`, `code`, [site](https://e.org) and named.")
+        Block("text", "See the guide, `Task`, `task_acks_late`, `code`, [site](https://e.org), named and name.")
     ]
 
 

@@ -1,0 +1,71 @@
+"""Answers without a model: what is quoted, and how it is shown."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from query.agent import REFUSAL_MARKER, Exchange, QuotingLLM, RAGAgent
+from query.agent.markup import resolve_citations
+from tests.query.agent.fakes import FakeRetriever, passage, prompt
+
+llm = QuotingLLM()
+
+
+def test_prose_is_a_blockquote_and_code_a_fence_introduced_by_title_heading_and_number():
+    content = "## Retrying > Backoff\n\nUse `retry_backoff`:\n\n```python\nretry_backoff=True\n```\n\nIt doubles."
+    assert llm.generate(prompt("How do I retry with backoff?", passage(content, title="Tasks"))) == (
+        "From **Tasks** [1], “Retrying > Backoff”:\n\n"
+        "> Use `retry_backoff`:\n\n```python\nretry_backoff=True\n```\n\n> It doubles."
+    )
+
+
+def test_the_passage_whose_headings_are_about_the_question_is_quoted():
+    mentioned = passage("## Changes\n\nA chord, an error, handled.", document_id="a", title="News", cosine=0.6)
+    about = passage("## Chords > Errors\n\nHandle an error so.", document_id="b", title="Canvas", cosine=0.55)
+    answer = llm.generate(prompt("How do I handle errors in a chord?", mentioned, about))
+    assert answer.startswith("From **Canvas** [2]")
+    assert "Handle an error so." in answer
+
+
+def test_one_contiguous_stretch_of_a_long_passage_is_quoted():
+    filler = "\n\n".join(f"Filler paragraph {number} about nothing in particular. " * 5 for number in range(6))
+    content = f"{filler}\n\nSet the visibility timeout like this:\n\n```python\nvisibility_timeout = 3600\n```"
+    answer = llm.generate(prompt("What is the visibility timeout?", passage(content)))
+    assert "```python\nvisibility_timeout = 3600\n```" in answer
+    assert "Set the visibility timeout like this:" in answer
+    assert "Filler paragraph 0" not in answer
+
+
+def test_a_line_that_leads_on_to_nothing_does_not_end_a_quotation():
+    answer = llm.generate(prompt("What is a chord?", passage("A chord is a group with a callback.\n\nSome examples:")))
+    assert answer.endswith("callback.")
+
+
+def test_other_near_sources_are_named():
+    passages = [passage("A chord.", document_id=name, title=name.upper(), cosine=0.7) for name in "abcd"]
+    answer = llm.generate(prompt("What is a chord?", *passages))
+    assert answer.endswith("See also **B** [2] and **C** [3].")
+
+
+def test_numbers_in_brackets_of_the_text_do_not_read_as_citations():
+    answer = llm.generate(prompt("What is a chord?", passage("A chord [7], see `x[3]`.", title="Notes [2] *x*")))
+    assert resolve_citations(answer, 1) == (answer, {1})
+    assert "\\[7\\]" in answer
+    assert "`x[3]`" in answer
+
+
+def test_without_passages_it_refuses():
+    assert llm.generate(prompt("What is a chord?")) == REFUSAL_MARKER
+
+
+def test_follow_ups_take_the_topic_of_the_conversation():
+    assert llm.make_self_contained("What is it?", [Exchange("How does a chord work?", "")]) == "What is a chord?"
+
+
+@given(st.text(alphabet="`#*>[1]: \nab", max_size=300), st.text(alphabet="ab #[`*\n", max_size=30))
+def test_a_quotation_of_any_passage_is_an_answer_with_its_citation(content: str, title: str):
+    found = passage("word " + content, title=title)
+    answer = RAGAgent(FakeRetriever([found]), llm).answer("What is a word?", [])
+    assert not answer.is_uncertain
+    assert "[1]" in answer.text
