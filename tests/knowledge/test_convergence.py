@@ -22,7 +22,9 @@ NAMES = st.sampled_from(["a", "b"])
 PUT = st.tuples(st.just("put"), NAMES, st.tuples(st.integers(1, 5), st.sampled_from(["red", "blue"])))
 METADATA = st.tuples(st.just("metadata"), NAMES, st.integers(0, 3))
 DELETE = st.tuples(st.just("delete"), NAMES, st.none())
-FAULTS = st.sampled_from([None, Killed(), VectorStoreUnavailable("Down."), EmbedderUnavailable("Down."), ValueError("?")])
+FAULTS = st.sampled_from(
+    [None, Killed(), VectorStoreUnavailable("Down."), EmbedderUnavailable("Down."), ValueError("?")]
+)
 # a worker does what is due; before its n-th call something happens
 WORK = st.tuples(st.just("work"), st.integers(1, 8), st.one_of(FAULTS, PUT, METADATA, DELETE))
 WAIT = st.tuples(st.just("wait"), NAMES, st.none())
@@ -118,7 +120,9 @@ def test_any_order_of_writes_work_and_deaths_converges(interrupted, tiny, events
     for name, (count, word) in world.stated.items():
         document = documents[name]
         assert (document.state, document.content) == ("indexed", sections(count, word))
-        assert stored_ids(interrupted, document) == {name_chunk(document.pk, document.revision, n) for n in range(count)}
+        assert stored_ids(interrupted, document) == {
+            name_chunk(document.pk, document.revision, n) for n in range(count)
+        }
     for document in everything:
         if document.pk not in {kept.pk for kept in documents.values()}:
             assert stored_ids(interrupted, document) == set()

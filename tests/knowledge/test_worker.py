@@ -1,0 +1,74 @@
+"""Documents on their way through a real broker and real worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from knowledge import tasks
+from knowledge.models import Document
+from tests.factories.knowledge import DocumentFactory
+from tests.knowledge.conftest import make_due, sections, stored_ids
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.broker]
+
+TINY = {"EMBEDDER": "tests.knowledge.fakes.SlowTinyEmbedder"}
+BODY = {"title": "Guide", "content": sections(3), "content_type": "text/markdown", "external_id": "a"}
+
+
+def wait_for(state: str, timeout_s: float = 30) -> Document:
+    return wait_until(lambda: Document.objects.filter(state=state).first(), timeout_s)
+
+
+def wait_until(condition, timeout_s: float = 30):
+    deadline = time.monotonic() + timeout_s
+    swept_at = time.monotonic()
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        if time.monotonic() - swept_at > 5:  # as beat does: a nudge may be lost
+            tasks.sweep_documents.delay()
+            swept_at = time.monotonic()
+        time.sleep(0.05)
+    raise AssertionError(
+        f"not within {timeout_s} s: {list(Document.objects.values('state', 'error', 'staged_chunks'))}"
+    )
+
+
+def test_a_document_is_indexed_then_erased_by_the_worker(store, project, api, celery_worker):
+    celery_worker(environment=TINY)
+    url = f"/knowledge/v1/projects/{project.pk}/documents/"
+    row = api.post(url, BODY).json()
+    document = wait_for("indexed")
+    assert len(stored_ids(store, document)) == document.chunk_count > 0
+    assert api.delete(f"{url}{row['id']}/").status_code == 204
+    wait_until(lambda: not Document.objects.exists())
+    assert stored_ids(store, document) == set()
+
+
+def test_the_sweeper_finds_a_document_that_nobody_announced(store, celery_worker):
+    DocumentFactory(content=sections(3))
+    celery_worker(environment=TINY)
+    tasks.sweep_documents.delay()
+    wait_for("indexed")
+
+
+def test_a_worker_killed_in_the_middle_is_followed_by_another(store, celery_worker):
+    # pieces of about 1,000 characters, so that there are several slices
+    paragraph = "The word stands in a sentence of this paragraph, which is as long as others are. " * 12
+    document = DocumentFactory(content="\n\n".join(f"## Section {n}\n\n{paragraph}" for n in range(200)))
+    worker = celery_worker(environment={**TINY, "SLOW_EMBEDDER_SECONDS": "1"})
+    tasks.index_document.delay(str(document.pk))
+    wait_until(lambda: Document.objects.filter(staged_chunks__gt=0).exists())
+    os.killpg(os.getpgid(worker.pid), signal.SIGKILL)
+
+    document.refresh_from_db()
+    assert (document.state, document.live_revision) == ("pending", None)
+    make_due(document)
+    celery_worker(environment=TINY)
+    tasks.sweep_documents.delay()
+    document = wait_for("indexed")
+    assert len(stored_ids(store, document)) == document.chunk_count == 200
