@@ -18,7 +18,7 @@ from query.admin import ThreadAdmin
 from query.models import Thread
 
 
-class Lines(forms.CharField):
+class Lines(forms.Field):
     """Texts, one a line."""
 
     widget = forms.Textarea
@@ -34,9 +34,6 @@ class Lines(forms.CharField):
             raise forms.ValidationError(f"At most {MAX_EXAMPLES} lines.")
         if any(len(line) > MAX_EXAMPLE_LENGTH for line in value):
             raise forms.ValidationError(f"At most {MAX_EXAMPLE_LENGTH} characters a line.")
-
-    def run_validators(self, value: list[str]) -> None:
-        """`validate` has seen each line; the validators of a text do not fit a list."""
 
 
 class CategoryForm(forms.ModelForm[Category]):

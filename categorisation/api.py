@@ -55,6 +55,9 @@ NONE_OF_THEM = OpenApiExample("None of them", request_only=True, value={"categor
 
 
 @extend_schema(tags=["categories"])
+@extend_schema_view(
+    list=extend_schema(summary="List categories, oldest first"), retrieve=extend_schema(summary="Read a category")
+)
 class CategoryViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Category]):
     """The categories that a project's threads are sorted into."""
 
@@ -135,7 +138,10 @@ def _changed(category: Category, is_changed: bool = True) -> dict[str, Any]:
     return {**CategoryRow(category).data, "reclassify_suggested": is_changed}
 
 
-@extend_schema_view(list=extend_schema(summary="List threads, newest first", parameters=[LabelledThreadFilters]))
+@extend_schema_view(
+    list=extend_schema(summary="List threads, newest first", parameters=[LabelledThreadFilters]),
+    retrieve=extend_schema(summary="Read a thread with its exchanges"),
+)
 class LabelledThreadViewSet(ThreadViewSet):
     """A project's conversations, and people's decisions on their category."""
 

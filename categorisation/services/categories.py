@@ -128,7 +128,10 @@ def finish_deletions(*, budget_s: float) -> bool:
 
 
 def _empty(category: Category, deadline: float | None = None) -> bool:
-    while labels.free_labels(category, limit=LABELS_PER_TRANSACTION):
+    # Only the first batch is announced: new conversations must not wait behind a queue of old ones.
+    is_announced = True
+    while labels.free_labels(category, limit=LABELS_PER_TRANSACTION, is_announced=is_announced):
+        is_announced = False
         if deadline is not None and time.monotonic() > deadline:
             return False
     # Django's own delete would look for the threads by category alone, which no index answers.
@@ -150,8 +153,8 @@ def _move_version(taxonomy: Taxonomy) -> None:
 
 def _refuse_taken_title(project_id: UUID, title: str, except_id: UUID | None = None) -> None:
     """Compares as Unicode does, where PostgreSQL's lower() knows only the letters of its locale."""
-    others = selectors.categories_of(project_id).exclude(pk=except_id).values_list("title", flat=True)
-    if _fold(title) in map(_fold, others):
+    titles = dict(selectors.categories_of(project_id).values_list("pk", "title"))
+    if _fold(title) in {_fold(other) for category_id, other in titles.items() if category_id != except_id}:
         raise DuplicateTitle(TITLE_IS_TAKEN)
 
 

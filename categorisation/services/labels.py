@@ -136,11 +136,11 @@ def move_labels(category: Category, target_id: UUID, *, limit: int) -> int:
 
 
 @transaction.atomic
-def free_labels(category: Category, *, limit: int) -> int:
-    """Make threads of a category unlabelled again, to be classified anew; how many there were."""
+def free_labels(category: Category, *, limit: int, is_announced: bool) -> int:
+    """Make threads of a category unlabelled again, the newest first, to be classified anew; how many there were."""
     ids = _lock_threads_of(category, limit)
     freed = Thread.objects.filter(pk__in=ids).update(**UNLABELLED)
-    if ids:
+    if ids and is_announced:
         _announce_unlabelled(ids)
     return freed
 

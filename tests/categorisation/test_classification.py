@@ -322,6 +322,17 @@ def test_the_sweeper_finishes_a_deletion_that_was_cut_short(thread: Thread, disc
     assert services.label_thread(thread.pk, FakeClassifier()) is Outcome.LABELLED
 
 
+def test_a_label_of_a_category_that_is_marked_deleted_is_dropped(thread: Thread, discovery: Category):
+    def mark(questions: object) -> None:
+        Category.objects.filter(pk=discovery.pk).update(deleted_at=timezone.now())
+
+    classifier = FakeClassifier(before=mark)
+    assert services.label_thread(thread.pk, classifier) is Outcome.LABELLED
+    thread.refresh_from_db()
+    assert thread.category.title == "Troubleshooting"
+    assert len(classifier.calls) == 2
+
+
 # -- what the database refuses ----------------------------------------------------------------------------------------
 
 

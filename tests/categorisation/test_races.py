@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from rest_framework.test import APIClient
 
 from categorisation import selectors, services
@@ -311,6 +311,24 @@ def test_a_deletion_waits_for_a_decision_and_takes_it_along(project: Project, di
     assert_nothing_dangles()
 
 
+def test_a_decision_that_comes_while_threads_are_moved_is_moved_too(
+    project: Project, discovery: Category, troubleshooting: Category
+):
+    thread = ThreadFactory(project=project)
+
+    def decide() -> None:
+        services.assign_label(project_id=project.pk, thread_id=thread.pk, category_id=discovery.pk)
+
+    def replace() -> None:
+        services.delete_category(project_id=project.pk, category_id=discovery.pk, reassign_to=troubleshooting.pk)
+
+    with uncommitted_on_another_connection(decide) as commit, started_on_another_connection(replace) as replacing:
+        wait_until_somebody_waits_for_a_lock()
+        commit()
+        replacing.result(TIMEOUT_S)
+    assert label_of(thread) == ("user", "Troubleshooting")
+
+
 def test_of_two_categories_with_one_title_one_is_made(project: Project):
     def create() -> None:
         services.create_category(project_id=project.pk, title="Careers")
@@ -361,6 +379,8 @@ def test_label_writers_of_one_category_do_not_wait_for_each_other(project: Proje
         computed = [ComputedLabel(thread.pk, discovery.pk, 0.5)]
         write_computed_labels(project.pk, computed, taxonomy_version=1)
 
-    with uncommitted_on_another_connection(lambda: write(first)):
+    with uncommitted_on_another_connection(lambda: write(first)), transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '2s'")
         write(second)
-        assert label_of(second) == ("classifier", "Discovery")
+    assert label_of(second) == ("classifier", "Discovery")
