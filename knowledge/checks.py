@@ -11,6 +11,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
+from pydantic import SecretStr
 
 from knowledge.models import ContentType
 
@@ -43,6 +44,8 @@ def refuse_to_start_when_misconfigured() -> None:
 def _check_vectordb(environment: Any) -> Iterator[str]:
     if not _is_http_url(environment.vectordb_url):
         yield "VECTORDB_URL: must be an http:// or https:// address."
+    if not _is_header(environment.vectordb_api_key):
+        yield "VECTORDB_API_KEY: must be printable ASCII."
 
 
 def _check_embedder(environment: Any) -> Iterator[str]:
@@ -51,6 +54,8 @@ def _check_embedder(environment: Any) -> Iterator[str]:
             yield "EMBEDDER_BASE_URL: must be an http:// or https:// address when EMBEDDER is openai."
         if not (environment.embedder_model or "").strip():
             yield "EMBEDDER_MODEL: must name a model when EMBEDDER is openai."
+        if not _is_header(environment.embedder_api_key):
+            yield "EMBEDDER_API_KEY: must be printable ASCII."
     elif environment.embedder != "minilm":
         yield from _check_factory("EMBEDDER", environment.embedder)
 
@@ -71,3 +76,8 @@ def _is_http_url(text: str) -> bool:
         return url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
     except ValueError:
         return False
+
+
+def _is_header(key: SecretStr | None) -> bool:
+    text = key.get_secret_value() if key else ""
+    return text.isascii() and (not text or text.isprintable())

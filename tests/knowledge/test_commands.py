@@ -152,11 +152,11 @@ class TestWaiting:
         document = DocumentFactory()
         clock = Clock()
         still = []
+        progress = ingestion.wait_for_workers(
+            [document.pk], give_up_after_s=60, sleep=clock.sleep, monotonic=clock.monotonic
+        )
         with pytest.raises(Stalled):
-            for _, still_s in ingestion.wait_for_workers(
-                [document.pk], give_up_after_s=60, sleep=clock.sleep, monotonic=clock.monotonic
-            ):
-                still.append(still_s)
+            still.extend(still_s for _, still_s in progress)
         assert still[0] == 0
         assert still[-1] == 60
 
@@ -210,7 +210,7 @@ class TestCreateDemo:
 
     def test_a_file_that_cannot_be_written_leaves_the_database_empty(self, docs, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(OSError):
+        with pytest.raises(CommandError, match="cannot be written"):
             create_demo(docs, tmp_path / "file" / "demo.json")
         assert not Team.objects.exists()
         assert not Document.objects.exists()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import SecretStr
 
 from knowledge import checks, composition
 from knowledge.embedders import MiniLMEmbedder, OpenAIEmbedder
@@ -25,6 +26,7 @@ def make_splitter() -> HeadingSplitter:
 
 
 not_callable = "a text"
+OPENAI = {"embedder": "openai", "embedder_base_url": "http://127.0.0.1:1/v1", "embedder_model": "small"}
 
 
 def test_the_defaults_work_offline(use_environment):
@@ -36,7 +38,7 @@ def test_the_defaults_work_offline(use_environment):
 
 
 def test_an_openai_compatible_endpoint(use_environment):
-    use_environment(embedder="openai", embedder_base_url="http://127.0.0.1:1/v1", embedder_model="small")
+    use_environment(**OPENAI)
     assert faults() == []
     assert isinstance(composition.embedder(), OpenAIEmbedder)
     assert composition.embedder().fingerprint == "small@127.0.0.1:1/v1"
@@ -72,6 +74,8 @@ def test_a_content_type_without_a_loader_is_unreadable(use_environment):
         ({"splitter": "os.no_such_name"}, "SPLITTER"),
         ({"loaders": {"text/html": "nonsense"}}, "LOADERS"),
         ({"loaders": {"application/pdf": "knowledge.loaders.PlainTextLoader"}}, "LOADERS"),
+        ({**OPENAI, "embedder_api_key": SecretStr("schlüssel")}, "EMBEDDER_API_KEY"),
+        ({"vectordb_api_key": SecretStr("a\nb")}, "VECTORDB_API_KEY"),
         ({"vectordb_url": "vectordb:8003"}, "VECTORDB_URL"),
         ({"vectordb_url": "http://host:port"}, "VECTORDB_URL"),
     ],

@@ -1,5 +1,5 @@
-"""Whatever is done to documents in whatever order, and wherever workers die: in the end vectordb holds what the rows say,
-and at no moment is a part of a document shown, or one that was deleted."""
+"""Whatever is done to documents, in whatever order, and wherever workers die: in the end vectordb holds what the rows
+say, and at no moment is a part of a document shown, or one that was deleted."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 import pytest
 from django.db import connection
@@ -427,10 +428,8 @@ class TestDeletion:
                 interrupted.before = kill_before("put_chunks", 2)
 
         interrupted.before = delete
-        try:
+        with suppress(Killed):
             indexer.index(document.pk)
-        except Killed:
-            pass
         interrupted.before = lambda name: None
         make_due(document)
         indexer.erase(document.pk)

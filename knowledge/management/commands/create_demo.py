@@ -47,28 +47,35 @@ class Command(BaseCommand):
         if Team.objects.exists() or User.objects.exists() or Project.objects.exists():
             self.stdout.write("The database is not empty: no demo was made.")
             return
-        password = secrets.token_urlsafe(18)
-        # The file is written before the commit: with neither or with both, the next call does the right thing.
-        with transaction.atomic():
-            project = services.create_project(team_name=TEAM_NAME, name=PROJECT_NAME)
-            _, plain_key = services.create_api_key(project=project, name="demo", scopes=Scope.values)
-            User.objects.create_superuser(ADMIN_EMAIL, password).teams.add(project.team)
-            unfinished = self._ingest(docs, project)
-            vectordb_api_key = settings.ENVIRONMENT.vectordb_api_key
-            demo = {
-                "base_url": base_url,
-                "project_id": str(project.pk),
-                "api_key": plain_key,
-                "vectordb_url": vectordb_url,
-                "vectordb_api_key": vectordb_api_key.get_secret_value() if vectordb_api_key else None,
-                "admin_url": f"{base_url.rstrip('/')}/admin/",
-                "admin_email": ADMIN_EMAIL,
-                "admin_password": password,
-            }
-            _write_privately(out, demo)
+        try:
+            unfinished = self._make(docs, out, base_url, vectordb_url)
+        except OSError as exc:
+            raise CommandError(f"{out} cannot be written: {exc.strerror}. No demo was made.") from exc
         self.stdout.write(f"The demo's addresses and keys are in {out}.")
         if wait:
             self._wait(unfinished)
+
+    # The file is written before the commit: with neither or with both, the next call does the right thing.
+    @transaction.atomic
+    def _make(self, docs: Path, out: Path, base_url: str, vectordb_url: str) -> list[UUID]:
+        project = services.create_project(team_name=TEAM_NAME, name=PROJECT_NAME)
+        _, plain_key = services.create_api_key(project=project, name="demo", scopes=Scope.values)
+        password = secrets.token_urlsafe(18)
+        User.objects.create_superuser(ADMIN_EMAIL, password).teams.add(project.team)
+        unfinished = self._ingest(docs, project)
+        vectordb_api_key = settings.ENVIRONMENT.vectordb_api_key
+        demo = {
+            "base_url": base_url,
+            "project_id": str(project.pk),
+            "api_key": plain_key,
+            "vectordb_url": vectordb_url,
+            "vectordb_api_key": vectordb_api_key.get_secret_value() if vectordb_api_key else None,
+            "admin_url": f"{base_url.rstrip('/')}/admin/",
+            "admin_email": ADMIN_EMAIL,
+            "admin_password": password,
+        }
+        _write_privately(out, demo)
+        return unfinished
 
     def _ingest(self, docs: Path, project: Project) -> list[UUID]:
         files, _ = ingestion.find_files(docs)
