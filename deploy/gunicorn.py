@@ -24,3 +24,10 @@ loglevel = os.environ.get("LOG_LEVEL", "info").lower()
 control_socket_disable = True
 _memory = Path("/dev/shm")  # noqa: S108  # gunicorn makes unnamed files there
 worker_tmp_dir = str(_memory) if _memory.is_dir() else None  # heartbeats must not wait for a disk
+
+
+def when_ready(server: object) -> None:
+    """Import the views before the workers are forked: none of them has to, and the first request is not slow."""
+    from django.urls import get_resolver
+
+    get_resolver().url_patterns  # noqa: B018  # reading it imports them

@@ -108,7 +108,9 @@ def install(names: tuple[str, ...]) -> None:
     uv = find_uv()
     if uv is not None:
         command = [*uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", str(PYTHON), *files]
-        if subprocess.call(command, cwd=ROOT, env={**os.environ, "UV_PYTHON_DOWNLOADS": "never"}) == 0:
+        # compiled once here, or else by every process of the first start at the same time
+        settings = {"UV_PYTHON_DOWNLOADS": "never", "UV_COMPILE_BYTECODE": "1"}
+        if subprocess.call(command, cwd=ROOT, env={**os.environ, **settings}) == 0:
             return
         print("uv did not manage; trying pip", flush=True)
     command = [*vendored_pip(), "install", "--quiet", "--no-deps", "--require-hashes", *files]
