@@ -333,6 +333,50 @@ def test_a_label_of_a_category_that_is_marked_deleted_is_dropped(thread: Thread,
     assert len(classifier.calls) == 2
 
 
+def test_a_thread_whose_project_lost_its_last_category_after_the_claim_is_given_back(project: Project, thread: Thread):
+    claim = claim_thread(thread.pk)
+    assert claim is not None
+    for category in list(project.categories.all()):
+        services.delete_category(project_id=project.pk, category_id=category.pk)
+    assert label_claims([claim], FakeClassifier()) == [Outcome.DROPPED]
+    thread.refresh_from_db()
+    assert (thread.category_source, thread.classify_attempts) == (None, 0)
+
+
+@pytest.mark.parametrize("is_reassigned", [False, True])
+def test_a_category_is_emptied_in_small_transactions(
+    project: Project,
+    discovery: Category,
+    troubleshooting: Category,
+    monkeypatch: pytest.MonkeyPatch,
+    is_reassigned: bool,
+):
+    monkeypatch.setattr(services.categories, "LABELS_PER_TRANSACTION", 2)
+    threads = ThreadFactory.create_batch(5, project=project)
+    for thread in threads:
+        services.assign_label(project_id=project.pk, thread_id=thread.pk, category_id=discovery.pk)
+    target = troubleshooting.pk if is_reassigned else None
+
+    services.delete_category(project_id=project.pk, category_id=discovery.pk, reassign_to=target)
+
+    assert set(Thread.objects.values_list("category", flat=True)) == {target}
+    assert not Category.objects.filter(pk=discovery.pk).exists()
+
+
+def test_a_deletion_that_is_not_finished_in_time_goes_on_later(
+    project: Project, discovery: Category, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(services.categories, "LABELS_PER_TRANSACTION", 1)
+    for thread in ThreadFactory.create_batch(3, project=project):
+        services.assign_label(project_id=project.pk, thread_id=thread.pk, category_id=discovery.pk)
+    Category.objects.filter(pk=discovery.pk).update(deleted_at=timezone.now())
+
+    assert services.finish_deletions(budget_s=-1) is False
+    assert Thread.objects.exclude(category=None).count() == 2
+    assert services.finish_deletions(budget_s=10) is True
+    assert Thread.objects.exclude(category=None).count() == 0
+
+
 # -- what the database refuses ----------------------------------------------------------------------------------------
 
 
