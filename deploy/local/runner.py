@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -238,6 +239,7 @@ class Runner:
         arguments = ["--docs", "docs", "--out", str(self._layout.demo), "--base-url", self._stack.base_url]
         arguments += ["--vectordb-url", self.environment["VECTORDB_URL"], "--wait"]
         command = services.manage(self._layout, self.environment, "create_demo", *arguments)
+        command = replace(command, shows_output=True)  # it has a progress bar
         self._run(command, DEMO_TIMEOUT_S)
         write_private_json(self._layout.state, state | {"demo": "made"})
         self._say("demo made")
