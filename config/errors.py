@@ -19,6 +19,7 @@ from knowledge.errors import (
     DocumentTooLarge,
     DocumentUnreadable,
     EmbedderUnavailable,
+    ModelFilesInvalid,
     VectorStoreUnavailable,
 )
 from query.errors import LLMUnavailable, ThreadNotFound
@@ -26,6 +27,7 @@ from query.errors import LLMUnavailable, ThreadNotFound
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
+MISCONFIGURED_RETRY_S = 60
 
 
 class Conflict(APIException):
@@ -66,6 +68,7 @@ TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], Exception
         (EmbedderUnavailable, VectorStoreUnavailable, LLMUnavailable),
         lambda error: Unavailable(f"{error} Try again shortly.", error.retry_after_s),
     ),
+    ((ModelFilesInvalid,), lambda error: Unavailable("The embedding model is not installed.", MISCONFIGURED_RETRY_S)),
     (
         (OperationalError, InterfaceError),
         lambda error: Unavailable("The database does not answer. Try again shortly.", RETRY_AFTER_S),

@@ -7,6 +7,7 @@ has a bound of its own.
 """
 
 import os
+import threading
 from pathlib import Path
 
 wsgi_app = "config.wsgi:application"
@@ -26,8 +27,8 @@ _memory = Path("/dev/shm")  # noqa: S108  # gunicorn makes unnamed files there
 worker_tmp_dir = str(_memory) if _memory.is_dir() else None  # heartbeats must not wait for a disk
 
 
-def when_ready(server: object) -> None:
-    """Import the views before the workers are forked: none of them has to, and the first request is not slow."""
-    from django.urls import get_resolver
+def post_worker_init(worker: object) -> None:
+    """Load the local model beside the first requests, so that the first question does not wait for it."""
+    from knowledge.composition import warm_up
 
-    get_resolver().url_patterns  # noqa: B018  # reading it imports them
+    threading.Thread(target=warm_up, name="warm-up", daemon=True).start()

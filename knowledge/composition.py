@@ -85,6 +85,13 @@ def _loaders() -> dict[str, Loader]:
     return {**LOADERS, **named}
 
 
+def warm_up() -> None:
+    """Load what the first embedding would otherwise wait for: the local model, where there is one."""
+    part = embedder()
+    if isinstance(part, embedders.MiniLMEmbedder):
+        part.load()
+
+
 _PARTS: tuple[Any, ...] = (vector_store, embedder, splitter, indexer, _loaders)
 
 

@@ -30,7 +30,7 @@ class Thread(models.Model):
     means that a person said "none of them". The database itself refuses a category of another project (a composite
     foreign key, made in the migration) and a state that makes no sense. `classify_after` says from when the thread may
     be claimed for classification: at once, when a claim's lease ends, when the pause before a retry is over, or never
-    (infinity: given up); `classify_attempts` counts the failures.
+    (the end of the year 9999: given up); `classify_attempts` counts the failures.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

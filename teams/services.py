@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -16,6 +17,7 @@ from teams.models import Project, ProjectAPIKey, Scope, Team
 USE_IS_NOTED_EVERY = timedelta(minutes=1)
 
 
+@transaction.atomic
 def create_project(*, team_name: str, name: str) -> Project:
     """A new project in the team of that name, which is made when there is none."""
     team = Team.objects.filter(name=team_name).order_by("created_at").first() or Team.objects.create(name=team_name)
