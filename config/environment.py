@@ -59,7 +59,7 @@ class Environment(BaseSettings):
     classification_enabled: bool = True
 
     # limits
-    max_document_size_bytes: int = Field(default=10 * 1024 * 1024, gt=0)
+    max_document_size_bytes: int = Field(default=5 * 1024 * 1024, gt=0)
 
     @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")
     @classmethod
