@@ -55,7 +55,8 @@ def _describe_links(layout: Layout, stack: Stack, demo: Mapping[str, str]) -> st
     if stack.brings_broker:
         links.append(("Flower", f"http://127.0.0.1:{stack.flower_port}"))
     if stack.brings_vectordb:
-        links.append(("vectordb", f"{stack.vectordb_url}   its calls in docs/vectordb/README.md, its key in .run/demo.json"))
+        where = "its calls in docs/vectordb/README.md, its key in .run/demo.json"
+        links.append(("vectordb", f"{stack.vectordb_url}   {where}"))
     links.append(("Logs", f"{layout.logs.relative_to(layout.root)}/*.log"))
     lines = [f"  {name:<9} {value}" for name, value in links]
     return "\n".join([*lines, "", "Ctrl-C stops everything."])
