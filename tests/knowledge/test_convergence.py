@@ -18,16 +18,18 @@ from tests.knowledge.fakes import Killed, embed
 
 pytestmark = pytest.mark.django_db
 
-NAMES = st.sampled_from(["a", "b"])
+NAMES = st.sampled_from(["a", "a", "b"])
 PUT = st.tuples(st.just("put"), NAMES, st.tuples(st.integers(1, 5), st.sampled_from(["red", "blue"])))
 METADATA = st.tuples(st.just("metadata"), NAMES, st.integers(0, 3))
 DELETE = st.tuples(st.just("delete"), NAMES, st.none())
+WRITE = st.one_of(PUT, PUT, METADATA, DELETE)
 FAULTS = st.sampled_from(
-    [None, Killed(), VectorStoreUnavailable("Down."), EmbedderUnavailable("Down."), ValueError("?")]
+    [Killed(), Killed(), VectorStoreUnavailable("Down."), EmbedderUnavailable("Down."), ValueError()]
 )
-# a worker does what is due; before its n-th call something happens
-WORK = st.tuples(st.just("work"), st.integers(1, 8), st.one_of(FAULTS, PUT, METADATA, DELETE))
-WAIT = st.tuples(st.just("wait"), NAMES, st.none())
+# something is written; then a worker does what is due, before whose n-th call something happens; then time may pass
+ROUNDS = st.lists(
+    st.tuples(WRITE, st.integers(1, 8), st.one_of(st.none(), FAULTS, WRITE), st.booleans()), min_size=2, max_size=6
+)
 
 
 class World:
@@ -36,6 +38,7 @@ class World:
         self.store = store
         self.embedder = embedder
         self.stated: dict[str, tuple[int, str]] = {}
+        self.violations: list[str] = []
 
     def put(self, name, what) -> None:
         count, word = what
@@ -52,7 +55,7 @@ class World:
             services.delete_document(project=self.project, document_id=document.pk)
             self.stated.pop(name)
 
-    def wait(self, name, _) -> None:
+    def wait(self) -> None:
         for document in Document.objects.all():
             make_due(document)
 
@@ -69,6 +72,7 @@ class World:
                 raise event
             action, name, what = event
             getattr(self, action)(name, what)
+            self.erase_what_is_due()
 
         self.embedder.before_each = lambda: before("embed")
         self.store.before = before
@@ -79,11 +83,18 @@ class World:
                 indexer.erase(document_id)
             for document_id in to_index:
                 indexer.index(document_id)
-        except Killed:
+        except (Killed, EmbedderUnavailable, ValueError):  # the task ends; an erasure knows no faults but vectordb's
             pass
         finally:
             self.store.before = lambda call: None
             self.embedder.before_each = lambda: None
+
+    def erase_what_is_due(self) -> None:
+        """As the task does that a deletion announces, beside the worker that indexes."""
+        self.store.before, before = (lambda call: None), self.store.before
+        for document in Document.objects.exclude(deleted_at=None):
+            make_indexer(self.store, self.embedder).erase(document.pk)
+        self.store.before = before
 
     def check_what_is_shown(self) -> None:
         self.store.before, before = (lambda call: None), self.store.before
@@ -91,13 +102,16 @@ class World:
         self.store.before = before
         live = {str(document.pk): document for document in Document.objects.filter(deleted_at=None)}
         for document_id in {passage.document_id for passage in found}:
-            shown = [passage for passage in found if passage.document_id == document_id]
-            assert len(shown) == live[document_id].chunk_count
-            assert len({passage.content.split()[4] for passage in shown}) == 1
+            shown = [passage.content.split()[4] for passage in found if passage.document_id == document_id]
+            # noted, not raised: an indexer takes any exception for a fault of the document's
+            if document_id not in live:
+                self.violations.append("a deleted document is shown")
+            elif len(shown) != live[document_id].chunk_count or len(set(shown)) != 1:
+                self.violations.append(f"a part is shown: {shown}")
 
     def settle(self) -> None:
         for _ in range(12):
-            self.wait("", None)
+            self.wait()
             self.work(0, None)
 
     def _find(self, name) -> Document | None:
@@ -105,16 +119,20 @@ class World:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.one_of(PUT, METADATA, DELETE, WORK, WORK, WAIT), max_size=12))
-def test_any_order_of_writes_work_and_deaths_converges(interrupted, tiny, events):
+@given(ROUNDS)
+def test_any_order_of_writes_work_and_deaths_converges(interrupted, tiny, rounds):
     Document.objects.all().delete()
     world = World(interrupted, tiny)
     everything = []
-    for action, name, what in events:
+    for (action, name, what), call_number, event, is_time_passing in rounds:
         getattr(world, action)(name, what)
+        world.work(call_number, event)
+        if is_time_passing:
+            world.wait()
         everything += Document.objects.all()
     world.settle()
 
+    assert world.violations == []
     documents = {document.external_id: document for document in Document.objects.all()}
     assert documents.keys() == world.stated.keys()
     for name, (count, word) in world.stated.items():
