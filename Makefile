@@ -4,7 +4,7 @@
 PYTHON3 = python3
 PY = .venv/bin/python
 # the type checker and Django's commands read the settings; nothing is connected to
-LINT_ENV = SECRET_KEY=only-for-the-linters DATABASE_URL=postgresql://%2Fnonexistent/none CELERY_BROKER_URL=memory://
+LINT_ENV = SECRET_KEY=only-for-the-linters CLASSIFIER=embedding DATABASE_URL=postgresql://%2Fnonexistent/none CELERY_BROKER_URL=memory://
 
 .DEFAULT_GOAL = help
 .PHONY: help run test setup setup-dev bootstrap create-superuser lint format bench flower lock
