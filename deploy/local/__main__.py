@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.local.errors import LocalStackError
+from deploy.local.errors import LocalStackError, StopRequested
 from deploy.local.runner import execute, run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -26,6 +26,8 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         if parsed.command == "exec":
             return execute(root, os.environ, parsed.argv)
         run(root, os.environ)
+    except (StopRequested, KeyboardInterrupt):
+        return 0
     except LocalStackError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -47,7 +47,11 @@ class Layout:
         return self.run / "state.json"
 
     def make(self) -> None:
-        """Make `.run`. Root leaves it passable, because PostgreSQL runs under another account there."""
+        """Make `.run`, and everything made from now on private.
+
+        Root leaves the folder itself passable, because PostgreSQL runs under another account there.
+        """
+        os.umask(0o077)
         try:
             self.run.mkdir(mode=0o700, exist_ok=True)
             if os.geteuid() == 0:
@@ -90,7 +94,7 @@ def load_or_make_keys(layout: Layout) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def lock(layout: Layout, say: Callable[[str], None]) -> Iterator[int]:
+def lock(layout: Layout, say: Callable[[str], None], pause: Callable[[float], None] = time.sleep) -> Iterator[int]:
     """Hold the folder; yields the descriptor, which the guard keeps open until the last child is gone.
 
     Raises AlreadyRunning when a live runner has it. The remains of a killed one are waited for.
@@ -98,7 +102,7 @@ def lock(layout: Layout, say: Callable[[str], None]) -> Iterator[int]:
     path = layout.run / "lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        _acquire(descriptor, layout, say)
+        _acquire(descriptor, layout, say, pause)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield descriptor
@@ -118,7 +122,7 @@ def find_runner(layout: Layout) -> int | None:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, layout: Layout, say: Callable[[str], None]) -> None:
+def _acquire(descriptor: int, layout: Layout, say: Callable[[str], None], pause: Callable[[float], None]) -> None:
     deadline = time.monotonic() + REMAINS_TIMEOUT_S
     is_told = False
     while not _try_lock(descriptor):
@@ -133,7 +137,7 @@ def _acquire(descriptor: int, layout: Layout, say: Callable[[str], None]) -> Non
         if not is_told:
             say("waiting for what an earlier run left behind to end")
             is_told = True
-        time.sleep(0.1)
+        pause(0.1)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from deploy.local import postgres, services, valkey
-from deploy.local.errors import PortTaken, ServiceFailed, StopRequested
+from deploy.local.errors import LocalStackError, PortTaken, ServiceFailed, StopRequested
 from deploy.local.layout import (
     Layout,
     find_runner,
@@ -69,7 +69,7 @@ def run(root: Path, environ: Mapping[str, str]) -> None:
         die_with_parent()
     layout.make()
     progress, signals = Progress(), StopSignals()
-    with lock(layout, progress.say) as lock_file, Supervisor(held_files=[lock_file]) as supervisor:
+    with lock(layout, progress.say, signals.pause) as lock_file, Supervisor(held_files=[lock_file]) as supervisor:
         runner = Runner(layout, stack, environ, supervisor, progress, signals)
         try:
             runner.start()
@@ -94,12 +94,14 @@ def execute(root: Path, environ: Mapping[str, str], argv: Sequence[str]) -> int:
     keys = load_or_make_keys(layout)
     if not stack.brings_postgres or find_runner(layout) is not None:
         addresses = {"DATABASE_URL": "", "CELERY_BROKER_URL": ""} | read_json(layout.runtime)
+        if stack.brings_postgres and not addresses["DATABASE_URL"]:
+            raise LocalStackError("Parley is just starting or stopping in this folder; try again in a moment.")
         environment = services.build_environment(
             environ, stack, keys, addresses["DATABASE_URL"], addresses["CELERY_BROKER_URL"]
         )
         return _run_in_terminal(argv, root, environment)
     progress, signals = Progress(), StopSignals()
-    with lock(layout, progress.say) as lock_file, Supervisor(held_files=[lock_file]) as supervisor:
+    with lock(layout, progress.say, signals.pause) as lock_file, Supervisor(held_files=[lock_file]) as supervisor:
         runner = Runner(layout, stack, environ, supervisor, progress, signals)
         runner.start_database()
         return _run_in_terminal(argv, root, runner.environment)
@@ -145,15 +147,13 @@ class Runner:
         applications = [self._supervisor.start(command) for command in self._applications()]
         self._await(database, "PostgreSQL")
         self._migrate_if_needed()
-        late = [self._supervisor.start(command) for command in self._late_applications()]
         for child in [*vectordb, *applications]:
             self._await(child, child.name)
+        for command in self._late_applications():
+            self._supervisor.start(command)
         self._make_demo_if_wanted()
-        for child in late:
-            self._await(child, child.name)
-        self._say("ready\n")
         demo = refresh_demo(self._layout, self._stack)
-        print(describe_next_steps(self._layout, self._stack, demo) + "\n", flush=True)
+        self._say(f"ready\n\n{describe_next_steps(self._layout, self._stack, demo)}\n")
 
     def start_database(self) -> None:
         """Only the embedded PostgreSQL, its migrations not looked at."""
@@ -208,14 +208,15 @@ class Runner:
     def _applications(self) -> list[Command]:
         commands = [services.web(self._layout, self._stack, self.environment)]
         if self._stack.brings_broker:
-            commands += services.workers(self._layout, self.environment)
+            commands.append(services.worker(self._layout, self.environment))
         return commands
 
     def _late_applications(self) -> list[Command]:
-        """What is started when the tables are there, and what nobody waits for."""
+        """What nobody waits for: it is started when what people wait for is there, and does not slow that down."""
         if not self._stack.brings_broker:
             return []
         return [
+            services.worker_backfill(self._layout, self.environment),
             services.beat(self._layout, self.environment),
             services.flower(self._layout, self._stack, self.environment),
         ]

@@ -114,12 +114,14 @@ def vectordb(layout: Layout, stack: Stack, environment: Mapping[str, str]) -> Co
     )
 
 
-def workers(layout: Layout, environment: Mapping[str, str]) -> list[Command]:
-    """The two worker processes: what people wait for, and what they do not."""
-    return [
-        _worker(layout, environment, "worker", "live,ingest,mail", "service-worker", concurrency=_live_processes()),
-        _worker(layout, environment, "worker-backfill", "backfill", "service-worker-backfill", concurrency=1),
-    ]
+def worker(layout: Layout, environment: Mapping[str, str]) -> Command:
+    """The worker that people wait for."""
+    return _worker(layout, environment, "worker", "live,ingest,mail", "service-worker", concurrency=_live_processes())
+
+
+def worker_backfill(layout: Layout, environment: Mapping[str, str]) -> Command:
+    """The worker that nobody waits for."""
+    return _worker(layout, environment, "worker-backfill", "backfill", "service-worker-backfill", concurrency=1)
 
 
 def beat(layout: Layout, environment: Mapping[str, str]) -> Command:
@@ -128,7 +130,8 @@ def beat(layout: Layout, environment: Mapping[str, str]) -> Command:
 
 
 def flower(layout: Layout, stack: Stack, environment: Mapping[str, str]) -> Command:
-    argv = _celery("flower", f"--address={LOOPBACK}", f"--port={stack.flower_port}")
+    # without `-A config`: it takes the broker from the environment, and nothing of Django's has to be loaded
+    argv = _python("celery", "flower", f"--address={LOOPBACK}", f"--port={stack.flower_port}")
     return Command(
         "flower",
         argv,

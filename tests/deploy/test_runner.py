@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from deploy.local.ports import find_free_port
-from tests.deploy.conftest import Checkout
+from tests.deploy.conftest import REPOSITORY, START, Checkout, Run
 
 
 def mode_of(path: Path) -> int:
@@ -72,6 +75,9 @@ def test_after_kill_9_even_stubborn_children_end_and_the_next_run_waits_for_that
     (checkout.root / "workers-are-stubborn").touch()
     checkout.start().stop(signal.SIGKILL)
     (checkout.root / "workers-are-stubborn").unlink()
+    impatient = checkout.run()
+    impatient.wait_for("waiting for what an earlier run left behind")
+    assert impatient.stop(timeout_s=3) == 0
     next_run = checkout.start()
     assert "waiting for what an earlier run left behind" in next_run.output
     assert len([line for line in checkout.processes() if "service-worker@" in line]) == 1
@@ -121,9 +127,32 @@ def test_a_second_ctrl_c_ends_what_does_not_heed_the_first(checkout: Checkout) -
     assert checkout.processes() == []
 
 
-def test_a_port_that_is_taken_is_named(checkout: Checkout) -> None:
-    import socket
+def test_a_run_under_make_ends_when_make_is_killed(checkout: Checkout) -> None:
+    (checkout.root / "Makefile").write_text('run:\n\t@exec $(PY) -c "$$START"\n')
+    start = START.format(argv=["run"], root=str(checkout.root)).strip()
+    output = checkout.root / "make.out"
+    with output.open("wb") as file:
+        make = subprocess.Popen(
+            ["make", "-f", str(checkout.root / "Makefile"), "run", f"PY={sys.executable}"],
+            cwd=REPOSITORY,
+            env={**checkout.environment, "START": start},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    Run(make, output).wait_for("Ctrl-C stops everything")
+    make.kill()
+    make.wait()
+    checkout.wait_until_nothing_runs()
 
+
+def test_what_lies_in_run_is_private(checkout: Checkout) -> None:
+    checkout.start()
+    for path in (checkout.root / ".run").iterdir():
+        assert mode_of(path) & 0o077 == 0, path
+
+
+def test_a_port_that_is_taken_is_named(checkout: Checkout) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
