@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import knowledge.composition
 import knowledge.selectors
-from query.agent import HybridRetriever, LLMClient, OpenAILLM, Passage, QuotingLLM, RAGAgent
+from query.agent import HybridRetriever, LLMClient, Passage, QuotingLLM, RAGAgent
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,8 @@ def llm() -> LLMClient:
         case "quoting":
             return QuotingLLM()
         case "openai":
+            from query.agent.openai import OpenAILLM
+
             return OpenAILLM(
                 base_url=environment.llm_base_url or "",
                 model=environment.llm_model or "",

@@ -1,8 +1,10 @@
-"""The agent: retrieval, the model's clients, and a question's way through them. Imports neither Django nor Celery."""
+"""The agent: retrieval, the model's clients, and a question's way through them. Imports neither Django nor Celery.
+
+OpenAILLM stays in its module: the SDK takes half a second to import, which only its users should pay.
+"""
 
 from __future__ import annotations
 
-from query.agent.openai import OpenAILLM
 from query.agent.protocols import (
     REFUSAL_MARKER,
     Answer,
@@ -29,7 +31,6 @@ __all__ = [
     "Exchange",
     "HybridRetriever",
     "LLMClient",
-    "OpenAILLM",
     "Passage",
     "PreparedAnswer",
     "Prompt",

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from query.agent import Exchange, OpenAILLM, RAGAgent
-from query.agent.openai import _read_text
+from query.agent import Exchange, RAGAgent
+from query.agent.openai import OpenAILLM, _read_text
 from query.errors import LLMUnavailable
 from tests.openai_server import MODES, RETRY_AFTER_S, RunningServer, running_openai_server
 from tests.query.agent.fakes import FakeRetriever, passage, prompt
