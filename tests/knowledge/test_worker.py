@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+from django.core.management import call_command
 
 from knowledge import tasks
 from knowledge.models import Document
@@ -72,3 +73,14 @@ def test_a_worker_killed_in_the_middle_is_followed_by_another(store, celery_work
     tasks.sweep_documents.delay()
     document = wait_for("indexed")
     assert len(stored_ids(store, document)) == document.chunk_count == 200
+
+
+def test_the_demo_knows_its_documents_when_its_making_ends(store, tmp_path, celery_worker):
+    celery_worker(environment=TINY)
+    (tmp_path / "docs").mkdir()
+    for number in range(3):
+        (tmp_path / "docs" / f"{number}.md").write_text(sections(2))
+    urls = ["--base-url", "http://localhost:8002", "--vectordb-url", "http://127.0.0.1:8003"]
+    out = tmp_path / "demo.json"
+    call_command("create_demo", "--docs", str(tmp_path / "docs"), "--out", str(out), *urls, "--wait")
+    assert list(Document.objects.values_list("state", flat=True)) == ["indexed"] * 3
