@@ -47,8 +47,9 @@ def test_a_first_run_brings_everything_along_and_a_second_one_finds_it_there(che
     assert second.stop(signal.SIGTERM) == 0
 
 
-def test_the_environment_beats_the_runners_defaults(checkout: Checkout) -> None:
+def test_the_environment_beats_the_runners_defaults(checkout: Checkout, wait_until: Callable[..., None]) -> None:
     checkout.start({"CLASSIFIER": "dummy", "SECRET_KEY": "the environment's own", "EMBEDDER": ""})
+    wait_until((checkout.root / ".run" / "worker-backfill.ready").exists)
     for child in ("web", "worker", "worker-backfill"):
         environment = checkout.environment_of(child)
         assert environment["CLASSIFIER"] == "dummy"

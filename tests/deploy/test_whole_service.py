@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deploy.local.services import answers
 from tests.deploy.conftest import REPOSITORY, Checkout
 
 DEMO_KEYS = {"base_url", "project_id", "api_key", "vectordb_url", "vectordb_api_key"} | {
@@ -55,7 +56,7 @@ def test_from_nothing_to_an_answered_and_labelled_question_and_still_there_after
 
     for url in (f"{demo['base_url']}/redoc", f"{demo['base_url']}/docs", f"{demo['base_url']}/admin/login/"):
         assert httpx.get(url, timeout=30).status_code == 200
-    assert httpx.get(f"http://127.0.0.1:{real_checkout.environment['FLOWER_PORT']}/workers").status_code == 200
+    wait_until(lambda: answers(int(real_checkout.environment["FLOWER_PORT"]), "/workers"), timeout_s=60)
     assert httpx.get(f"{demo['vectordb_url']}/v1/libraries").status_code == 401
     libraries = httpx.get(f"{demo['vectordb_url']}/v1/libraries", headers={"X-API-KEY": demo["vectordb_api_key"]})
     assert len(libraries.json()["libraries"]) == 1
