@@ -33,14 +33,14 @@ class Environment(BaseSettings):
     celery_broker_url: SecretStr
     vectordb_url: str = "http://127.0.0.1:8003"
     vectordb_api_key: SecretStr | None = None
-    vectordb_timeout_s: float = Field(default=10.0, gt=0, le=120)
+    vectordb_timeout_s: float = Field(default=10.0, gt=0, le=40)
 
     # what turns texts into vectors: "minilm", "openai", or a dotted path to an Embedder's factory
     embedder: str = "minilm"
     embedder_base_url: str | None = Field(default=None, validate_default=True)
     embedder_model: str | None = Field(default=None, validate_default=True)
     embedder_api_key: SecretStr | None = None
-    embedder_timeout_s: float = Field(default=10.0, gt=0, le=120)
+    embedder_timeout_s: float = Field(default=10.0, gt=0, le=40)
     splitter: str = "headings"
     loaders: dict[str, str] = {}
 

@@ -73,7 +73,7 @@ def read_draft(path: Path, root: Path, base_url: str) -> Draft:
         content=content,
         content_type=content_type,
         external_id=relative,
-        source_url=f"{base_url.rstrip('/')}/{quote(relative)}" if base_url else "",
+        source_url=f"{base_url.rstrip('/')}/{quote(relative)}" if base_url else quote(relative),
     )
 
 

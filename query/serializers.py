@@ -12,6 +12,7 @@ from query.models import QuestionAnswer, Thread
 from query.services import Asker
 
 MAX_QUESTION_LENGTH = 10_000
+MAX_FILTERS = 20
 
 
 class IdField(serializers.UUIDField):
@@ -97,6 +98,8 @@ class RetrievalQuestion(serializers.Serializer[Any]):
     )
 
     def validate_filters(self, value: dict[str, Any]) -> dict[str, Any]:
+        if len(value) > MAX_FILTERS:
+            raise serializers.ValidationError(f"at most {MAX_FILTERS} names")
         for name, wanted in value.items():
             if not isinstance(wanted, str | int | float | bool):
                 raise serializers.ValidationError(f"{name}: a text, a number, true or false is expected.")

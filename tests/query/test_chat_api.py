@@ -221,6 +221,7 @@ class TestRetrieval:
             {"query": "q", "filters": {"a": [1]}},
             {"query": "q", "filters": {"a": None}},
             {"query": "q", "filters": {"a": {"$gt": 1}}},
+            {"query": "q", "filters": {str(number): 1 for number in range(21)}},
         ],
     )
     def test_what_is_not_understood_is_400(self, project: Project, api: APIClient, body: dict[str, object]):

@@ -28,7 +28,9 @@ class Command(BaseCommand):
         parser.add_argument("path", type=Path, help="a file or a folder")
         parser.add_argument("--project", required=True, help="the project's id")
         parser.add_argument(
-            "--base-url", default="", help="where readers find the originals: each file's path is added"
+            "--base-url",
+            default="",
+            help="where readers find the originals: each file's path is added; the bare path when left out",
         )
         waiting = parser.add_mutually_exclusive_group()
         waiting.add_argument(
