@@ -4,7 +4,7 @@ Each line of the questions is `{"kind": "covered" | "not covered" | "follow-up",
 that the cited document's path matches, "history"?: [earlier questions]}`. Printed are each question with its answer,
 its citation and the figures that relevance was judged by, then a table. Everything runs in this process, offline: the
 splitter, the embedder, the index of words, the fusion and the agent are the service's own, only storage is left out.
-Vectors are kept in `--cache`, so that a second run is quick.
+Vectors are kept in `--cache`, so that a second run is quick. Exits with 1 when fewer than 80 % of a kind are right.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import re
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from vectordb.index.lexical import LexicalIndex
 CONTENT_TYPES = {".md": "text/markdown", ".html": "text/html", ".txt": "text/plain", ".rst": "text/x-rst"}
 FUSION_DEPTH = 100
 BATCH = 256
+GATE = 0.8
 INDENT = "      "
 
 
@@ -149,7 +151,7 @@ def report(row: dict[str, Any], answer: Answer, retrieval: Retrieval, threshold:
     return ("\n" + INDENT).join(line.replace("\n", "\n" + INDENT) for line in lines)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("docs", type=Path)
     parser.add_argument("questions", type=Path)
@@ -175,7 +177,10 @@ def main() -> None:
         print(report(row, answer, retriever.last, embedder.relevance_threshold, brief=arguments.brief) + "\n")
     for kind, outcomes in right.items():
         print(f"{kind:12} {sum(outcomes)} of {len(outcomes)} right")
+    is_good = all(sum(outcomes) >= GATE * len(outcomes) for outcomes in right.values())
+    print(f"gate: {GATE:.0%} of each kind: {'held' if is_good else 'MISSED'}")
+    return 0 if is_good else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,13 +20,14 @@ _MAX_TOPIC_CHARACTERS = 200
 _PERSONAL = r"it|they|them"
 _POSSESSIVE = r"its|their"
 # "that" points back before a preposition, an adverb, a conjunction or the end, or right after an auxiliary or a
-# question word; elsewhere it opens a clause ("a task that fails").
+# question word or a conjunction ("when that is exceeded"); elsewhere it opens a clause ("a task that fails").
 _AFTER_POINTER = (
     r"(?=\s*(?:[?.!,;:]|$)|\s+(?:on|off|up|down|out|in|for|with|without|from|to|at|by|of|as|into|when|while|if|after|before"
     r"|and|or|but|because|be|work|works|happen|happens|mean|means|help|too|again|instead|automatically|also|then|now)\b)"
 )
 _ASKERS = ("is", "does", "did", "was", "can", "will", "would", "should", "about")
-_AFTER_ASKING = "(?:" + "|".join(rf"(?<=\b{word} )" for word in _ASKERS) + ")"
+_CONJUNCTIONS = ("when", "if", "once", "while", "after", "before", "until", "because", "why", "how", "where")
+_AFTER_ASKING = "(?:" + "|".join(rf"(?<=\b{word} )" for word in (*_ASKERS, *_CONJUNCTIONS)) + ")"
 _POINTER = re.compile(
     rf"\b(?:(?P<possessive>{_POSSESSIVE})|{_PERSONAL}"
     rf"|(?:that|this|those|these){_AFTER_POINTER}"

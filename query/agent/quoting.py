@@ -11,11 +11,12 @@ from query.agent.markup import escape_citations
 from query.agent.protocols import REFUSAL_MARKER, Exchange, Passage, Prompt, Source
 from query.agent.words import content_stems
 
-# A passage's rank: nearness in meaning, and the shares (0..1) of the question's words that it holds, and that its title
-# and headings hold: those say what a passage is about, where others only mention it. Tuned on 41 questions to one
-# documentation: weights of headings of .2 to .5 do equally well.
+# A passage's rank: nearness in meaning; the shares (0..1) of the question's words that it holds, and that its title and
+# headings hold, which say what a passage is about, where others only mention it; and its score in the search as a share
+# of the best one's. Tuned on 41 questions to one documentation, where neighbouring weights do equally well.
 _WORDS_WEIGHT = 0.1
-_HEADING_WEIGHT = 0.3
+_HEADING_WEIGHT = 0.2
+_SEARCH_WEIGHT = 0.5
 # What a further hundred characters of quotation must bring in words of the question to be worth reading.
 _LENGTH_COST_PER_100 = 0.01
 _CODE_BONUS = 0.08
@@ -45,6 +46,15 @@ class _Unit:
         return not self.is_code and (text.endswith(":") or _SUBHEADING.fullmatch(text) is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A passage that may be quoted, and how well it fits."""
+
+    rank: float
+    source: Source
+    passage: Passage
+
+
 class QuotingLLM:
     """Quotes one contiguous stretch of the passage that fits the question best, with its code, and cites it."""
 
@@ -54,36 +64,42 @@ class QuotingLLM:
         if not candidates:
             return REFUSAL_MARKER
         asked = content_stems(prompt.question)
-        ranked = sorted(candidates, key=lambda candidate: _rank(candidate[1], asked), reverse=True)
-        source, passage = ranked[0]
-        return f"{_quote(source, passage, asked)}{_refer_to_others(ranked, asked)}"
+        best_score = max(passage.score for _, passage in candidates)
+        ranked = sorted(
+            (_Candidate(_rank(passage, asked, best_score), source, passage) for source, passage in candidates),
+            key=lambda candidate: candidate.rank,
+            reverse=True,
+        )
+        return f"{_quote(ranked[0], asked)}{_refer_to_others(ranked)}"
 
     def make_self_contained(self, question: str, history: Sequence[Exchange]) -> str:
         return followups.make_self_contained(question, history)
 
 
-def _rank(passage: Passage, asked: set[str]) -> float:
+def _rank(passage: Passage, asked: set[str], best_score: float) -> float:
+    """Three witnesses of fitness: meaning, the question's words, and the place that the search gave the passage."""
     heading = _HEADING.match(passage.content.split("\n", 1)[0])
     about = content_stems(passage.title) | content_stems(heading[1] if heading else "")
     mentioned = about | content_stems(passage.content)
     words = _WORDS_WEIGHT * len(asked & mentioned) + _HEADING_WEIGHT * len(asked & about)
-    return passage.cosine + words / max(1, len(asked))
+    place = passage.score / best_score if best_score > 0 else 0.0
+    return passage.cosine + words / max(1, len(asked)) + _SEARCH_WEIGHT * place
 
 
-def _quote(source: Source, passage: Passage, asked: set[str]) -> str:
-    heading, units = _parse(passage.content)
+def _quote(chosen: _Candidate, asked: set[str]) -> str:
+    heading, units = _parse(chosen.passage.content)
     quoted = _show(_choose_stretch(units, asked))
     place = f", “{_escape(heading)}”" if heading else ""
-    return f"From {_name(source)}{place}:\n\n{quoted}"
+    return f"From {_name(chosen.source)}{place}:\n\n{quoted}"
 
 
-def _refer_to_others(ranked: Sequence[tuple[Source, Passage]], asked: set[str]) -> str:
-    quoted, best = ranked[0][0], _rank(ranked[0][1], asked)
+def _refer_to_others(ranked: Sequence[_Candidate]) -> str:
+    quoted = ranked[0]
     others: dict[int, Source] = {}
-    for source, passage in ranked[1:]:
-        is_near = _rank(passage, asked) >= best - _SEE_ALSO_MARGIN
-        if source.number != quoted.number and is_near and len(others) < _SEE_ALSO:
-            others.setdefault(source.number, source)
+    for candidate in ranked[1:]:
+        is_near = candidate.rank >= quoted.rank - _SEE_ALSO_MARGIN
+        if candidate.source.number != quoted.source.number and is_near and len(others) < _SEE_ALSO:
+            others.setdefault(candidate.source.number, candidate.source)
     if not others:
         return ""
     return "\n\nSee also " + " and ".join(_name(source) for source in others.values()) + "."

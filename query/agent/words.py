@@ -22,7 +22,7 @@ STOP_WORDS = frozenset(
     those though through to together too toward try trying under until up upon us use used uses using very via
     want wanted was way ways we well were what whatever when where whether which while who whom whose why will
     with within without won wont would yes yet you your yours able certain different difference best better good
-    example explain describe mine show work works working
+    example explain describe mine show switch turn turned work works working
     """.split()  # noqa: SIM905 - one word a line would be a page
 )
 _WORD = re.compile(r"[^\W_]+(?:[_.-][^\W_]+)*_?", re.UNICODE)
