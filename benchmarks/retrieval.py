@@ -1,6 +1,6 @@
 """How well a project's documents are found: nDCG@10 of POST …/retrieval on a judged collection.
 
-    python benchmarks/retrieval.py COLLECTION --demo .run/demo.json
+    python -m benchmarks.retrieval COLLECTION --demo .run/demo.json
 
 COLLECTION is a folder in BEIR's layout: corpus.jsonl (_id, title, text), queries.jsonl (_id, text), qrels/test.tsv
 (query-id, corpus-id, score). The running service is taught the corpus by POST …/documents (unchanged documents are not
