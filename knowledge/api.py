@@ -97,13 +97,14 @@ class DocumentViewSet(ListModelMixin, GenericViewSet[Document]):
     def handle_exception(self, exc: Exception) -> Response:
         return super().handle_exception(NotFound() if isinstance(exc, DocumentNotFound) else exc)
 
-    @extend_schema(operation_id="documents_list", parameters=[DocumentFilters])
+    @extend_schema(operation_id="documents_list", summary="List documents, newest first", parameters=[DocumentFilters])
     def list(self, request: Request, project_id: UUID) -> Response:
         """The project's documents, newest first."""
         return super().list(request)
 
     @extend_schema(
         operation_id="documents_put",
+        summary="Add or replace a document",
         request={"application/json": DocumentBody, "multipart/form-data": DocumentUpload},
         responses={200: DocumentRow, 201: DocumentRow},
         examples=[A_DOCUMENT, A_ROW],
@@ -121,12 +122,14 @@ class DocumentViewSet(ListModelMixin, GenericViewSet[Document]):
         code = status.HTTP_201_CREATED if written is Written.CREATED else status.HTTP_200_OK
         return Response(DocumentRow(document).data, status=code)
 
-    @extend_schema(operation_id="documents_get", examples=[A_ROW])
+    @extend_schema(operation_id="documents_get", summary="Read a document's state", examples=[A_ROW])
     def retrieve(self, request: Request, project_id: UUID, document_id: UUID) -> Response:
         """One document: how far its indexing is, and what is wrong with it."""
         return Response(DocumentRow(selectors.find_document(project_id, document_id)).data)
 
-    @extend_schema(operation_id="documents_change", request=DocumentChanges, responses=DocumentRow)
+    @extend_schema(
+        operation_id="documents_change", summary="Change a document", request=DocumentChanges, responses=DocumentRow
+    )
     def partial_update(self, request: Request, project_id: UUID, document_id: UUID) -> Response:
         """Change some fields. A change of title, content or content type is indexed in the background."""
         body = DocumentChanges(selectors.find_document(project_id, document_id), data=request.data)
@@ -136,7 +139,7 @@ class DocumentViewSet(ListModelMixin, GenericViewSet[Document]):
         )
         return Response(DocumentRow(document).data)
 
-    @extend_schema(operation_id="documents_delete", responses={204: None})
+    @extend_schema(operation_id="documents_delete", summary="Delete a document", responses={204: None})
     def destroy(self, request: Request, project_id: UUID, document_id: UUID) -> Response:
         """Forget a document: no answer or retrieval that begins after this call shows it."""
         services.delete_document(project=key_of(request).project, document_id=document_id)

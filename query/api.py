@@ -61,7 +61,12 @@ class ProjectChat(APIView):
     scopes: ClassVar = {"post": "chat"}
 
     @extend_schema(
-        operation_id="chat", request=ChatQuestion, responses=ChatAnswer, examples=[A_QUESTION, AN_ANSWER], tags=["chat"]
+        operation_id="chat",
+        summary="Ask a question",
+        request=ChatQuestion,
+        responses=ChatAnswer,
+        examples=[A_QUESTION, AN_ANSWER],
+        tags=["chat"],
     )
     def post(self, request: Request, project_id: UUID) -> Response:
         asked = ChatQuestion(data=request.data)
@@ -80,7 +85,13 @@ class ThreadChat(APIView):
 
     scopes: ClassVar = {"post": "chat"}
 
-    @extend_schema(operation_id="follow_up", request=FollowUpQuestion, responses=ChatAnswer, tags=["chat"])
+    @extend_schema(
+        operation_id="follow_up",
+        summary="Ask a follow-up",
+        request=FollowUpQuestion,
+        responses=ChatAnswer,
+        tags=["chat"],
+    )
     def post(self, request: Request, thread_id: UUID) -> Response:
         project = key_of(request).project
         selectors.find_thread(thread_id, project.pk)
@@ -95,7 +106,13 @@ class ProjectRetrieval(APIView):
 
     scopes: ClassVar = {"post": "read"}
 
-    @extend_schema(operation_id="retrieval", request=RetrievalQuestion, responses=RetrievalResults, tags=["chat"])
+    @extend_schema(
+        operation_id="retrieval",
+        summary="Search without an answer",
+        request=RetrievalQuestion,
+        responses=RetrievalResults,
+        tags=["chat"],
+    )
     def post(self, request: Request, project_id: UUID) -> Response:
         asked = RetrievalQuestion(data=request.data)
         asked.is_valid(raise_exception=True)
