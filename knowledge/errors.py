@@ -1,6 +1,7 @@
 """What can go wrong while a bot's knowledge is read, embedded or stored.
 
 KnowledgeError
+├── EndpointUnavailable     an OpenAI-compatible endpoint is down, slow, or refuses; told on as its client's own error
 ├── EmbedderUnavailable     the embedder is down, slow, or answers nonsense; worth another try later
 ├── ModelFilesInvalid       the local model's files are missing or damaged; needs `make setup`, not another try
 ├── DocumentUnreadable      a document cannot be read as what it claims to be; the message is for the user
@@ -16,6 +17,17 @@ from __future__ import annotations
 
 class KnowledgeError(Exception):
     """The root of this package's errors."""
+
+
+class EndpointUnavailable(KnowledgeError):
+    """An OpenAI-compatible endpoint could not be reached, took too long, or refused the request.
+
+    `retry_after_s` is the pause, in whole seconds, after which another try makes sense.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class EmbedderUnavailable(KnowledgeError):

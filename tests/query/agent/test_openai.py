@@ -11,6 +11,7 @@ import pytest
 from query.agent import Exchange, RAGAgent
 from query.agent.openai import OpenAILLM, _read_text
 from query.errors import LLMUnavailable
+from tests.knowledge import misbehaving_server
 from tests.openai_server import MODES, RETRY_AFTER_S, RunningServer, running_openai_server
 from tests.query.agent.fakes import FakeRetriever, passage, prompt
 
@@ -77,6 +78,15 @@ def test_a_slow_answer_within_the_time_is_an_answer(server: RunningServer, llm: 
 def test_nobody_listening_is_unavailable():
     with pytest.raises(LLMUnavailable):
         OpenAILLM(base_url="http://127.0.0.1:1/v1", model="m", api_key=KEY, timeout_s=5.0).generate(QUESTION)
+
+
+def test_an_answer_without_end_is_given_up_before_it_fills_the_memory():
+    with misbehaving_server.serve(misbehaving_server.flood) as running:
+        llm = OpenAILLM(base_url=running.base_url, model="m", api_key=KEY, timeout_s=60.0, max_retries=1)
+        with pytest.raises(LLMUnavailable, match="too large"):
+            llm.generate(QUESTION)
+        llm.close()
+    assert len(running.payloads) == 1
 
 
 def test_lost_connections_and_5xx_are_tried_again_and_refusals_are_not(server: RunningServer, llm: OpenAILLM):

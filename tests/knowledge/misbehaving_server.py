@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that answers an embeddings request as each test asks it to."""
+"""A real HTTP server on this machine that answers the requests of an OpenAI client as each test asks it to."""
 
 from __future__ import annotations
 
@@ -130,6 +130,12 @@ def trickle_body(exchange: Exchange) -> None:
     exchange.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n")
     while not exchange.server.released.wait(0.02):
         exchange.wfile.write(b" ")
+
+
+def flood(exchange: Exchange) -> None:
+    exchange.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000000000\r\n\r\n")
+    while not exchange.server.released.is_set():
+        exchange.wfile.write(b" " * 100_000)
 
 
 def break_off(exchange: Exchange) -> None:
