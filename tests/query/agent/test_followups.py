@@ -20,7 +20,11 @@ from query.agent.followups import leans_on_history, make_self_contained
             "Can I change a soft time limit while it runs?",
         ),
         ("What does autoscaling do?", "How do I turn that on?", "How do I turn autoscaling on?"),
-        ("What is a rate limit?", "What is raised when that is exceeded?", "What is raised when a rate limit is exceeded?"),
+        (
+            "What is a rate limit?",
+            "What is raised when that is exceeded?",
+            "What is raised when a rate limit is exceeded?",
+        ),
         ("How do I retry a task?", "Does that work with Redis?", "Does retry a task work with Redis?"),
         ("What is a crontab schedule?", "What are its fields?", "What are a crontab schedule's fields?"),
         ("What is a rate limit?", "And with Redis?", "And with Redis? (a rate limit)"),
