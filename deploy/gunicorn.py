@@ -13,8 +13,8 @@ from pathlib import Path
 wsgi_app = "config.wsgi:application"
 bind = "0.0.0.0:" + os.environ.get("PORT", "8002")
 worker_class = "gthread"
-workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
-threads = int(os.environ.get("WEB_THREADS", "16"))
+workers = int(os.environ.get("WEB_CONCURRENCY") or "2")
+threads = int(os.environ.get("WEB_THREADS") or "16")
 preload_app = True  # load Django once, fork it
 timeout = 120
 graceful_timeout = 25

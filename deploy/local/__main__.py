@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.local.errors import LocalStackError, StopRequested
+from deploy.local.errors import CommandNotStarted, LocalStackError, StopRequested
 from deploy.local.runner import execute, run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -24,10 +24,16 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
     parsed = parser.parse_args(arguments)
     try:
         if parsed.command == "exec":
-            return execute(root, os.environ, parsed.argv)
+            argv = parsed.argv[1:] if parsed.argv[:1] == ["--"] else parsed.argv
+            if not argv:
+                exec_parser.error("name the command to run, as in: exec python manage.py check")
+            return execute(root, os.environ, argv)
         run(root, os.environ)
     except (StopRequested, KeyboardInterrupt):
         return 0
+    except CommandNotStarted as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
     except LocalStackError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ LocalStackError
 ├── PortTaken            a port that a service needs is in use
 ├── BinaryMissing        no PostgreSQL or Valkey to run
 ├── SettingNotUnderstood an environment variable that the runner itself reads makes no sense
+├── CommandNotStarted    `exec` was given a command that cannot be run
 ├── ServiceFailed        a child process did not start, or kept crashing
 └── StopRequested        Ctrl-C or SIGTERM, an ordinary end
 """
@@ -36,6 +37,14 @@ class BinaryMissing(LocalStackError):
 
 class SettingNotUnderstood(LocalStackError):
     """An environment variable that the runner itself reads makes no sense."""
+
+
+class CommandNotStarted(LocalStackError):
+    """`exec` was given a command that cannot be run. `exit_code` is what a shell would end with."""
+
+    def __init__(self, name: str, error: OSError) -> None:
+        super().__init__(f"Cannot run {name}: {error.strerror}.")
+        self.exit_code = 127 if isinstance(error, FileNotFoundError) else 126
 
 
 class ServiceFailed(LocalStackError):

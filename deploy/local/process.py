@@ -58,11 +58,12 @@ class Command:
 
 
 class Child:
-    """A started Command."""
+    """A started Command. `log_start_bytes` is how much earlier runs had written into its log."""
 
-    def __init__(self, command: Command, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, command: Command, process: subprocess.Popen[bytes], log_start_bytes: int) -> None:
         self.command = command
         self.process = process
+        self._log_start_bytes = log_start_bytes
         self.started_at = time.monotonic()
 
     @property
@@ -83,7 +84,13 @@ class Child:
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def log_tail(self) -> str:
-        return "" if self.command.shows_output else read_tail(self.command.log_path)
+        """The last lines that this very process wrote."""
+        return "" if self.command.shows_output else read_tail(self.command.log_path, start_bytes=self._log_start_bytes)
+
+    def trim_log(self) -> None:
+        """Begin the log anew when it is too large."""
+        if trim_log(self.command.log_path):
+            self._log_start_bytes = 0
 
     def require_alive(self) -> None:
         """Raises ServiceFailed, with the end of the log, when the process has ended."""
@@ -129,6 +136,7 @@ class Supervisor:
             command.before_start()
         command.log_path.parent.mkdir(parents=True, exist_ok=True)
         with open_log(command.log_path) as log:
+            log_start_bytes = log.seek(0, os.SEEK_END)
             process = subprocess.Popen(
                 command.argv,
                 stdin=subprocess.DEVNULL,
@@ -142,7 +150,7 @@ class Supervisor:
                 group=None if command.user is None else command.user.gid,
                 extra_groups=None if command.user is None else [],
             )
-        child = Child(command, process)
+        child = Child(command, process, log_start_bytes)
         self._children.append(child)
         self._tell_guard(f"+ {process.pid}")
         return child
@@ -240,19 +248,24 @@ def open_log(path: Path) -> IO[bytes]:
     return path.open("ab")
 
 
-def trim_log(path: Path, kept_size_bytes: int = KEPT_LOG_SIZE_BYTES) -> None:
-    """Move a log's content to `<name>.1` when it is too large. Writers append, so they go on in the emptied file."""
-    if path.exists() and path.stat().st_size > kept_size_bytes:
-        shutil.copyfile(path, path.with_name(path.name + ".1"))
-        os.truncate(path, 0)
+def trim_log(path: Path, kept_size_bytes: int = KEPT_LOG_SIZE_BYTES) -> bool:
+    """Move a log's content to `<name>.1` when it is too large; whether it was.
+
+    Writers append, so they go on in the emptied file.
+    """
+    if not path.exists() or path.stat().st_size <= kept_size_bytes:
+        return False
+    shutil.copyfile(path, path.with_name(path.name + ".1"))
+    os.truncate(path, 0)
+    return True
 
 
-def read_tail(path: Path, lines: int = TAIL_LINES) -> str:
-    """The last lines of a log, indented."""
+def read_tail(path: Path, lines: int = TAIL_LINES, start_bytes: int = 0) -> str:
+    """The last lines of what a log holds from `start_bytes` on, indented."""
     if not path.exists():
         return ""
     with path.open("rb") as log:
-        log.seek(max(0, path.stat().st_size - 20_000))
+        log.seek(max(start_bytes, path.stat().st_size - 20_000))
         text = log.read().decode(errors="replace")
     return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from deploy.local import postgres, services, valkey
-from deploy.local.errors import LocalStackError, PortTaken, ServiceFailed, StopRequested
+from deploy.local.errors import CommandNotStarted, LocalStackError, PortTaken, ServiceFailed, StopRequested
 from deploy.local.layout import (
     Layout,
     find_runner,
@@ -31,7 +31,6 @@ from deploy.local.process import (
     describe_exit,
     die_with_parent,
     run_to_end,
-    trim_log,
     wait_until_ready,
 )
 from deploy.local.services import Stack
@@ -83,7 +82,7 @@ def run(root: Path, environ: Mapping[str, str]) -> None:
 
 
 def execute(root: Path, environ: Mapping[str, str], argv: Sequence[str]) -> int:
-    """Run one command with the environment that the service has; its exit code.
+    """Run one command with the environment that the service has; its exit code. Raises CommandNotStarted.
 
     The embedded PostgreSQL is started for it when it does not run already, and stopped again.
     """
@@ -169,7 +168,7 @@ class Runner:
             if time.monotonic() >= next_trim:
                 next_trim = time.monotonic() + TRIM_INTERVAL_S
                 for child in self._supervisor.children:
-                    trim_log(child.command.log_path)
+                    child.trim_log()
             self._pause(WATCH_INTERVAL_S)
 
     def _restart(self, child: Child) -> None:
@@ -216,6 +215,7 @@ class Runner:
         if not self._stack.brings_broker:
             return []
         return [
+            services.worker_ingest(self._layout, self.environment),  # the demo's documents go through it
             services.worker_backfill(self._layout, self.environment),
             services.beat(self._layout, self.environment),
             services.flower(self._layout, self._stack, self.environment),
@@ -301,7 +301,10 @@ def _become_web_server(layout: Layout, stack: Stack, environ: Mapping[str, str])
 
 def _run_in_terminal(argv: Sequence[str], root: Path, environment: Mapping[str, str]) -> int:
     """In the foreground, with the terminal's input. Ctrl-C is the command's to handle."""
-    child = subprocess.Popen(argv, cwd=root, env=dict(environment))
+    try:
+        child = subprocess.Popen(argv, cwd=root, env=dict(environment))
+    except OSError as exc:
+        raise CommandNotStarted(argv[0], exc) from exc
     while True:
         try:
             return child.wait()

@@ -33,9 +33,11 @@ class Stack:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Stack:
-        """Raises SettingNotUnderstood for a port that is none."""
+        """Raises SettingNotUnderstood for a port that is none or given twice, and for a count that is none."""
+        for name in ("WEB_CONCURRENCY", "WEB_THREADS"):
+            _check_count(environ, name)
         brings = {name: not environ.get(name) for name in ("DATABASE_URL", "CELERY_BROKER_URL", "VECTORDB_URL")}
-        return cls(
+        stack = cls(
             brings_postgres=brings["DATABASE_URL"],
             brings_broker=brings["CELERY_BROKER_URL"],
             brings_vectordb=brings["VECTORDB_URL"],
@@ -45,6 +47,8 @@ class Stack:
             vectordb_port=_read_port(environ, "VECTORDB_PORT", 8003),
             flower_port=_read_port(environ, "FLOWER_PORT", 5555),
         )
+        _check_ports_differ(stack)
+        return stack
 
     @property
     def is_web_alone(self) -> bool:
@@ -91,6 +95,8 @@ def build_environment(
 
 def web(layout: Layout, stack: Stack, environment: Mapping[str, str]) -> Command:
     argv = _python("gunicorn", "-c", "deploy/gunicorn.py", "--bind", f"{stack.web_host}:{stack.web_port}")
+    if not environment.get("WEB_CONCURRENCY"):  # gunicorn itself reads it too, and would stumble over an empty one
+        environment = {name: value for name, value in environment.items() if name != "WEB_CONCURRENCY"}
     return Command(
         "web",
         argv,
@@ -116,7 +122,13 @@ def vectordb(layout: Layout, stack: Stack, environment: Mapping[str, str]) -> Co
 
 def worker(layout: Layout, environment: Mapping[str, str]) -> Command:
     """The worker that people wait for."""
-    return _worker(layout, environment, "worker", "live,ingest,mail", "service-worker", concurrency=_live_processes())
+    return _worker(layout, environment, "worker", "live,mail", "service-worker", concurrency=2)
+
+
+def worker_ingest(layout: Layout, environment: Mapping[str, str]) -> Command:
+    """The worker that indexes documents. It leaves a processor to those whom people wait for."""
+    processes = max(1, (os.cpu_count() or 1) - 1)
+    return _worker(layout, environment, "worker-ingest", "ingest", "service-worker-ingest", concurrency=processes)
 
 
 def worker_backfill(layout: Layout, environment: Mapping[str, str]) -> Command:
@@ -172,11 +184,6 @@ def _worker(
     )
 
 
-def _live_processes() -> int:
-    """At least two, so that a new conversation's label does not wait behind a document."""
-    return max(2, min(4, os.cpu_count() or 1))
-
-
 def _python(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", *arguments)
 
@@ -187,9 +194,32 @@ def _celery(*arguments: str) -> tuple[str, ...]:
 
 def _read_port(environ: Mapping[str, str], name: str, default: int) -> int:
     text = environ.get(name) or str(default)
-    if not text.isdigit() or not 0 < int(text) < 65536:
+    if not _is_number(text) or not 0 < int(text) < 65536:
         raise SettingNotUnderstood(f"{name} must be a port number, 1 to 65535; it is {text!r}.")
     return int(text)
+
+
+def _check_count(environ: Mapping[str, str], name: str) -> None:
+    text = environ.get(name)
+    if text and not (_is_number(text) and int(text) > 0):
+        raise SettingNotUnderstood(f"{name} must be a whole number, 1 or more; it is {text!r}.")
+
+
+def _check_ports_differ(stack: Stack) -> None:
+    owners: dict[int, tuple[str, str]] = {}
+    for _, port, owner, variable in stack.ports():
+        if port in owners:
+            other_owner, other_variable = owners[port]
+            raise SettingNotUnderstood(
+                f"{other_variable} and {variable} are both {port}, "
+                f"but {other_owner} and {owner} need a port each. Move one: {variable}=<port> make run"
+            )
+        owners[port] = owner, variable
+
+
+def _is_number(text: str) -> bool:
+    # str.isdigit alone takes characters that int() refuses, and int() refuses very long ones
+    return text.isascii() and text.isdigit() and len(text) <= 9
 
 
 def manage(layout: Layout, environment: Mapping[str, str], *arguments: str) -> Command:

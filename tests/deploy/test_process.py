@@ -154,6 +154,27 @@ def test_the_tail_of_a_log_is_its_last_lines(tmp_path: Path) -> None:
     assert read_tail(path, lines=2) == "    line 9998\n    line 9999"
 
 
+def test_a_child_is_shown_only_with_what_it_wrote_itself(supervisor: Supervisor, tmp_path: Path) -> None:
+    (tmp_path / "child.log").write_text("an earlier run failed\n")
+    with pytest.raises(ServiceFailed) as silent:
+        run_to_end(supervisor, python(tmp_path, "exit(1)"), timeout_s=10)
+    assert str(silent.value) == "child ended with exit code 1"
+    with pytest.raises(ServiceFailed) as telling:
+        run_to_end(supervisor, python(tmp_path, "exit('bad setting')"), timeout_s=10)
+    assert str(telling.value) == "child ended with exit code 1\n    bad setting"
+
+
+def test_a_child_whose_log_was_begun_anew_is_shown_with_all_of_it(supervisor: Supervisor, tmp_path: Path) -> None:
+    path = tmp_path / "child.log"
+    path.write_bytes(b"old\n" * 1_200_000)
+    child = supervisor.start(python(tmp_path, "import time; time.sleep(60)"))
+    with path.open("ab") as log:
+        log.write(b"old\n" * 100_000)
+    child.trim_log()
+    path.write_text("new\n")
+    assert child.log_tail() == "    new"
+
+
 def test_exits_are_told_in_words() -> None:
     assert describe_exit(-9) == "was ended by SIGKILL"
     assert describe_exit(2) == "ended with exit code 2"

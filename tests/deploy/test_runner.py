@@ -50,7 +50,8 @@ def test_a_first_run_brings_everything_along_and_a_second_one_finds_it_there(che
 def test_the_environment_beats_the_runners_defaults(checkout: Checkout, wait_until: Callable[..., None]) -> None:
     checkout.start({"CLASSIFIER": "dummy", "SECRET_KEY": "the environment's own", "EMBEDDER": ""})
     wait_until((checkout.root / ".run" / "worker-backfill.ready").exists)
-    for child in ("web", "worker", "worker-backfill"):
+    wait_until((checkout.root / ".run" / "worker-ingest.ready").exists)
+    for child in ("web", "worker", "worker-ingest", "worker-backfill"):
         environment = checkout.environment_of(child)
         assert environment["CLASSIFIER"] == "dummy"
         assert environment["SECRET_KEY"] == "the environment's own"
@@ -195,3 +196,23 @@ def test_a_command_without_the_service_gets_the_database_for_as_long_as_it_runs(
     assert alone.process.wait(timeout=20) == 7
     assert "postgresql://parley@" in alone.output
     assert checkout.processes() == []
+
+
+def test_exec_without_a_command_says_what_is_missing(checkout: Checkout) -> None:
+    run = checkout.run("exec")
+    assert run.process.wait(timeout=20) == 2
+    assert "name the command to run" in run.output
+    assert "Traceback" not in run.output
+
+
+def test_exec_of_an_unknown_command_ends_as_a_shell_would(checkout: Checkout) -> None:
+    run = checkout.run("exec", "no-such-command", environment={"DATABASE_URL": "named", "SECRET_KEY": "given"})
+    assert run.process.wait(timeout=20) == 127
+    assert run.output.strip() == "Cannot run no-such-command: No such file or directory."
+
+
+def test_two_services_on_one_port_are_refused_before_anything_starts(checkout: Checkout) -> None:
+    run = checkout.run(environment={"PORT": "9000", "FLOWER_PORT": "9000"})
+    assert run.process.wait(timeout=20) == 1
+    assert run.output.strip().startswith("PORT and FLOWER_PORT are both 9000")
+    assert not (checkout.root / ".run").exists()

@@ -11,6 +11,7 @@ import pytest
 from deploy.local import services
 from deploy.local.errors import BinaryMissing, LocalStackError, SettingNotUnderstood
 from deploy.local.layout import Layout, find_runner, load_or_make_keys, lock, read_json, write_private_json
+from deploy.local.process import Command
 from deploy.local.services import Stack, build_environment
 from deploy.local.valkey import find_binary
 from deploy.local.welcome import describe_next_steps, refresh_demo
@@ -34,6 +35,47 @@ def test_at_home_only_this_machine_is_let_in() -> None:
 def test_a_port_that_is_none_is_named() -> None:
     with pytest.raises(SettingNotUnderstood, match="FLOWER_PORT must be a port number"):
         Stack.from_environment({"FLOWER_PORT": "five"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("WEB_CONCURRENCY", "x"), ("WEB_CONCURRENCY", "\u00b2"), ("WEB_THREADS", "0"), ("WEB_THREADS", "9" * 5000)],
+)
+def test_a_count_that_is_none_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingNotUnderstood, match=f"{name} must be a whole number"):
+        Stack.from_environment({name: value})
+
+
+def test_an_empty_count_is_not_handed_to_the_web_server(tmp_path: Path) -> None:
+    environment = {"WEB_CONCURRENCY": "", "WEB_THREADS": "4"}
+    command = services.web(Layout(tmp_path), Stack.from_environment(environment), environment)
+    assert command.environment == {"WEB_THREADS": "4"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"PORT": "8003"}, "PORT and VECTORDB_PORT are both 8003"),
+        ({"PORT": "5555"}, "PORT and FLOWER_PORT are both 5555"),
+        ({"VECTORDB_PORT": "9000", "FLOWER_PORT": "9000"}, "VECTORDB_PORT and FLOWER_PORT are both 9000"),
+    ],
+)
+def test_one_port_for_two_is_refused_and_both_are_named(environ: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingNotUnderstood, match=named):
+        Stack.from_environment(environ)
+
+
+def test_the_port_of_something_that_is_not_brought_along_may_be_used() -> None:
+    assert Stack.from_environment({"PORT": "8003", "VECTORDB_URL": "http://v"}).web_port == 8003
+
+
+def test_documents_are_indexed_by_a_worker_that_labels_do_not_wait_for(tmp_path: Path) -> None:
+    def queues(command: Command) -> list[str]:
+        return command.argv[command.argv.index("-Q") + 1].split(",")
+
+    layout = Layout(tmp_path)
+    assert queues(services.worker(layout, {})) == ["live", "mail"]
+    assert queues(services.worker_ingest(layout, {})) == ["ingest"]
 
 
 def test_what_is_named_is_never_overwritten() -> None:
