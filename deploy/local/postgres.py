@@ -46,6 +46,8 @@ class Postgres:
 
     def command(self) -> Command:
         options = {"listen_addresses": "", "unix_socket_directories": str(self.socket_folder), "port": str(PORT)}
+        # a failed statement bears what customers wrote, and so do the details of its error: neither may reach the log
+        options |= {"log_min_error_statement": "panic", "log_error_verbosity": "terse"}
         if not self.is_durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]

@@ -134,6 +134,11 @@ def test_only_throw_away_data_goes_without_fsync(tmp_path: Path) -> None:
     assert "fsync=off" in throw_away.command().argv
 
 
+def test_what_customers_wrote_does_not_reach_the_log(tmp_path: Path) -> None:
+    argv = make_server(tmp_path).command().argv
+    assert {"log_min_error_statement=panic", "log_error_verbosity=terse"} <= set(argv)
+
+
 def test_the_url_names_the_socket() -> None:
     parsed = dj_database_url.parse(postgres.socket_url(Path("/tmp/parley-0123abcd")))
     assert (parsed["HOST"], parsed["PORT"], parsed["USER"]) == ("/tmp/parley-0123abcd", postgres.PORT, postgres.ROLE)
