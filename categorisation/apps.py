@@ -8,5 +8,8 @@ class CategorisationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        import_module("categorisation.checks")
+        from categorisation.checks import check_classifier
+        from knowledge.checks import refuse_to_start
+
         import_module("categorisation.receivers")
+        refuse_to_start(check_classifier(None))

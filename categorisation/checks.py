@@ -8,7 +8,10 @@ from typing import Any
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
-from django.utils.module_loading import import_string
+
+from knowledge.checks import check_factory
+
+HINT = "Name a class or a function that is called without arguments and gives a classifier."
 
 DUMMY_IS_NO_CLASSIFIER = checks.Warning(
     "CLASSIFIER is `dummy`: threads get a category at random.",
@@ -23,17 +26,5 @@ def check_classifier(app_configs: Sequence[AppConfig] | None, **options: Any) ->
     name: str = settings.ENVIRONMENT.classifier
     if name == "dummy":
         return [DUMMY_IS_NO_CLASSIFIER]
-    return _check_dotted_path(name) if "." in name else []
-
-
-def _check_dotted_path(path: str) -> list[checks.CheckMessage]:
-    try:
-        found = import_string(path)
-    except Exception as error:  # noqa: BLE001 - a module of someone else's may fail to import in any way
-        return [_unusable(f"{path} cannot be imported ({type(error).__name__}: {error}).")]
-    return [] if callable(found) else [_unusable(f"{path} is not a class or a function.")]
-
-
-def _unusable(reason: str) -> checks.Error:
-    hint = "Name a class or a function that is called without arguments and gives a classifier."
-    return checks.Error(f"CLASSIFIER is not understood: {reason}", hint=hint, id="categorisation.E001")
+    faults = check_factory("CLASSIFIER", name) if "." in name else ()
+    return [checks.Error(fault, hint=HINT, id="categorisation.E001") for fault in faults]

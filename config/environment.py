@@ -68,6 +68,16 @@ class Environment(BaseSettings):
             return value
         return [part.strip() for part in value.split(",") if part.strip()]
 
+    @field_validator("database_url")
+    @classmethod
+    def database_is_postgresql(cls, value: SecretStr) -> SecretStr:
+        return _with_scheme(value, {"postgres", "postgresql"})
+
+    @field_validator("celery_broker_url")
+    @classmethod
+    def broker_is_known(cls, value: SecretStr) -> SecretStr:
+        return _with_scheme(value, {"amqp", "amqps", "pyamqp", "redis", "rediss", "redis+socket", "memory"})
+
     @field_validator("embedder")
     @classmethod
     def embedder_is_known(cls, value: str) -> str:
@@ -97,6 +107,13 @@ class Environment(BaseSettings):
     @classmethod
     def llm_is_complete(cls, value: str | None, info: ValidationInfo) -> str | None:
         return _needed_by_openai(value, "LLM", info.data.get("llm"))
+
+
+def _with_scheme(value: SecretStr, schemes: set[str]) -> SecretStr:
+    scheme, separator, _ = value.get_secret_value().partition("://")
+    if not separator or scheme not in schemes:
+        raise ValueError(f"must be an address that begins with {', '.join(f'{name}://' for name in sorted(schemes))}")
+    return value
 
 
 def _known_or_dotted(value: str, known: set[str]) -> str:

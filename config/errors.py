@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ValidationError
@@ -18,6 +19,7 @@ from knowledge.errors import (
     DocumentNotFound,
     DocumentTooLarge,
     DocumentUnreadable,
+    EmbedderChanged,
     EmbedderUnavailable,
     ModelFilesInvalid,
     VectorStoreUnavailable,
@@ -58,12 +60,18 @@ class ContractExceptionHandler(ExceptionHandler):  # type: ignore[misc]  # the p
     def report_exception(self, exc: APIException, response: Response) -> None:
         """A neighbour that is down is told in one line; only what is our own fault with its traceback."""
         if isinstance(exc, Unavailable):
-            logger.warning("answered 503: %s", exc.detail)
+            logger.warning("answered 503: %s", self.exc)
             return
         super().report_exception(exc, response)
 
 
 TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], Exception]], ...] = (
+    (
+        (EmbedderChanged,),  # which settings, and where they point, is the operator's business: it stands in the log
+        lambda error: Unavailable(
+            "The bot's documents have to be indexed again before it can answer.", error.retry_after_s
+        ),
+    ),
     (
         (EmbedderUnavailable, VectorStoreUnavailable, LLMUnavailable),
         lambda error: Unavailable(f"{error} Try again shortly.", error.retry_after_s),
@@ -98,17 +106,30 @@ def error_response(status_code: int, code: str, detail: str) -> JsonResponse:
     return JsonResponse(body, status=status_code)
 
 
-def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
+def is_for_people(request: HttpRequest) -> bool:
+    """Whether a browser shows the answer: the admin's errors are pages."""
+    return request.path.startswith("/admin/")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_for_people(request):
+        return defaults.bad_request(request, exception)
     return error_response(400, "bad_request", "The request is not understood.")
 
 
-def permission_denied(request: HttpRequest, exception: Exception) -> JsonResponse:
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_for_people(request):
+        return defaults.permission_denied(request, exception)
     return error_response(403, "permission_denied", "You do not have permission to perform this action.")
 
 
-def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_for_people(request):
+        return defaults.page_not_found(request, exception)
     return error_response(404, "not_found", "Not found.")
 
 
-def server_error(request: HttpRequest) -> JsonResponse:
+def server_error(request: HttpRequest) -> HttpResponse:
+    if is_for_people(request):
+        return defaults.server_error(request)
     return error_response(500, "error", "A server error occurred.")

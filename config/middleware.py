@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http.request import RawPostDataException
 from django.urls import is_valid_path
 
 from config.errors import error_response
 
+DRAINED_BYTES = 64 * 1024
 Handler = Callable[[HttpRequest], HttpResponse]
 
 
@@ -34,10 +37,21 @@ class RequestSizeLimitMiddleware:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
+            return error_response(411, "length_required", "Send the body with a Content-Length.")
         declared = request.META.get("CONTENT_LENGTH") or "0"
         if not declared.isdigit():
             return error_response(400, "parse_error", "Content-Length is not a number.")
         if int(declared) > settings.MAX_REQUEST_SIZE_BYTES:
             limit = settings.MAX_REQUEST_SIZE_BYTES
             return error_response(413, "request_too_large", f"The body is larger than {limit} bytes.")
-        return self._get_response(request)
+        response = self._get_response(request)
+        _read_to_the_end(request)
+        return response
+
+
+def _read_to_the_end(request: HttpRequest) -> None:
+    """Take what a refused call left unread of its body: it would be taken for the connection's next request."""
+    with suppress(UnreadablePostError, RawPostDataException, ValueError):
+        while request.read(DRAINED_BYTES):
+            pass

@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -36,7 +36,7 @@ class Cursor:
     backwards: bool = False
 
     def encode(self) -> str:
-        raw = orjson.dumps([self.at.isoformat(), str(self.id), self.backwards])
+        raw = orjson.dumps([self.at.astimezone(UTC).isoformat(), str(self.id), self.backwards])
         return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
     @classmethod
@@ -47,10 +47,10 @@ class Cursor:
                 base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
             )
             cursor = cls(datetime.fromisoformat(at), UUID(row_id), bool(backwards))
+            if cursor.at.utcoffset() != timedelta(0):
+                raise ValueError("not a cursor")
         except (binascii.Error, orjson.JSONDecodeError, TypeError, AttributeError, UnicodeError) as error:
             raise ValueError("not a cursor") from error
-        if cursor.at.tzinfo is None:
-            raise ValueError("not a cursor")
         return cursor
 
 

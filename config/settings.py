@@ -58,6 +58,7 @@ APPEND_SLASH = False  # config.middleware serves both spellings, for every metho
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "config" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -73,8 +74,6 @@ TEMPLATES = [
 
 _DATABASE = dj_database_url.parse(ENVIRONMENT.database_url.get_secret_value(), conn_max_age=60, conn_health_checks=True)
 DATABASES = {"default": {**_DATABASE, "OPTIONS": {"connect_timeout": 5, **_DATABASE.get("OPTIONS", {})}}}
-if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-    raise SystemExit("Parley cannot start: DATABASE_URL must name a PostgreSQL database.")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # -- People -----------------------------------------------------------------------------------------------------------
@@ -122,7 +121,7 @@ DRF_STANDARDIZED_ERRORS = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Parley",
     "DESCRIPTION": "Question answering over a company's own documents, with every conversation sorted by category.",
-    "VERSION": "1.0.0",
+    "VERSION": "0.1.0",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
@@ -141,8 +140,8 @@ SPECTACULAR_SETTINGS = {
     },
 }
 MAX_DOCUMENT_SIZE_BYTES = ENVIRONMENT.max_document_size_bytes
-# JSON may need two bytes for one (quotes, newlines); beyond this no body is read at all
-MAX_REQUEST_SIZE_BYTES = 2 * MAX_DOCUMENT_SIZE_BYTES
+# JSON may write a character of two bytes as six (\\u00e9); beyond this no body is read at all
+MAX_REQUEST_SIZE_BYTES = 3 * MAX_DOCUMENT_SIZE_BYTES + 64 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_SIZE_BYTES
 
 # -- Background work --------------------------------------------------------------------------------------------------
@@ -173,6 +172,8 @@ if CELERY_BROKER_URL.startswith("redis"):
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
         "socket_connect_timeout": 1.0,
+        "socket_timeout": 5.0,  # a broker that accepts and then is mute must not hold anybody
+        "socket_keepalive": True,
     }
 else:
     CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True}

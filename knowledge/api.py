@@ -9,7 +9,7 @@ from django.core.exceptions import SuspiciousOperation
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import status
-from rest_framework.exceptions import NotFound, ParseError
+from rest_framework.exceptions import ParseError
 from rest_framework.mixins import ListModelMixin
 from rest_framework.parsers import BaseParser, DataAndFiles, MultiPartParser
 from rest_framework.request import Request
@@ -17,7 +17,6 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from knowledge import selectors, services
-from knowledge.errors import DocumentNotFound
 from knowledge.models import Document
 from knowledge.serializers import DocumentBody, DocumentChanges, DocumentFilters, DocumentRow, DocumentUpload
 from knowledge.services import Written
@@ -93,9 +92,6 @@ class DocumentViewSet(ListModelMixin, GenericViewSet[Document]):
         filters = DocumentFilters(data=self.request.query_params.dict())
         filters.is_valid(raise_exception=True)
         return selectors.documents_of(self.kwargs["project_id"]).filter(**filters.validated_data)
-
-    def handle_exception(self, exc: Exception) -> Response:
-        return super().handle_exception(NotFound() if isinstance(exc, DocumentNotFound) else exc)
 
     @extend_schema(operation_id="documents_list", summary="List documents, newest first", parameters=[DocumentFilters])
     def list(self, request: Request, project_id: UUID) -> Response:

@@ -10,4 +10,4 @@ class KnowledgeConfig(AppConfig):
         from knowledge import checks
 
         register(checks.check_settings)
-        checks.refuse_to_start_when_misconfigured()
+        checks.refuse_to_start(checks.check_settings())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,21 +22,21 @@ def check_settings(app_configs: Sequence[AppConfig] | None = None, **options: An
     environment = settings.ENVIRONMENT
     faults = [*_check_vectordb(environment), *_check_embedder(environment)]
     if environment.splitter != "headings":
-        faults += _check_factory("SPLITTER", environment.splitter)
+        faults += check_factory("SPLITTER", environment.splitter)
     for content_type, dotted in environment.loaders.items():
         if content_type not in ContentType.values:
             faults.append(f"LOADERS: {content_type} is none of {', '.join(ContentType.values)}.")
-        faults += _check_factory(f"LOADERS, {content_type}", dotted)
+        faults += check_factory(f"LOADERS, {content_type}", dotted)
     return [Error(fault, id="knowledge.E001") for fault in faults]
 
 
-def refuse_to_start_when_misconfigured() -> None:
-    """End the process with the faults, if there are any.
+def refuse_to_start(checked: Sequence[CheckMessage]) -> None:
+    """End the process with the errors among these, if there are any.
 
     Django runs its checks for management commands only, and Celery goes on in spite of them; a web server or a worker
-    that cannot embed must not take requests either.
+    that cannot embed, answer or label must not take work either.
     """
-    faults = check_settings()
+    faults = [message for message in checked if message.is_serious()]
     if faults:
         lines = "\n".join(f"  {fault.msg}" for fault in faults)
         sys.exit(f"Parley cannot start: these settings are missing or not understood.\n{lines}")
@@ -50,24 +51,42 @@ def _check_vectordb(environment: Any) -> Iterator[str]:
 
 def _check_embedder(environment: Any) -> Iterator[str]:
     if environment.embedder == "openai":
-        if not _is_http_url(environment.embedder_base_url or ""):
-            yield "EMBEDDER_BASE_URL: must be an http:// or https:// address when EMBEDDER is openai."
-        if not (environment.embedder_model or "").strip():
-            yield "EMBEDDER_MODEL: must name a model when EMBEDDER is openai."
-        if not _is_header(environment.embedder_api_key):
-            yield "EMBEDDER_API_KEY: must be printable ASCII."
+        yield from check_endpoint(
+            "EMBEDDER", environment.embedder_base_url, environment.embedder_model, environment.embedder_api_key
+        )
     elif environment.embedder != "minilm":
-        yield from _check_factory("EMBEDDER", environment.embedder)
+        yield from check_factory("EMBEDDER", environment.embedder)
 
 
-def _check_factory(setting: str, dotted: str) -> Iterator[str]:
+def check_endpoint(setting: str, base_url: str | None, model: str | None, api_key: SecretStr | None) -> Iterator[str]:
+    """The faults of the settings that name an OpenAI-compatible endpoint."""
+    if not _is_http_url(base_url or ""):
+        yield f"{setting}_BASE_URL: must be an http:// or https:// address when {setting} is openai."
+    if not (model or "").strip():
+        yield f"{setting}_MODEL: must name a model when {setting} is openai."
+    if not _is_header(api_key):
+        yield f"{setting}_API_KEY: must be printable ASCII."
+
+
+def check_factory(setting: str, dotted: str) -> Iterator[str]:
+    """The faults of a dotted path to what is called without arguments to make a part."""
     try:
         factory = import_string(dotted)
     except Exception as exc:  # noqa: BLE001 - whatever the module raises while it is imported, the setting is wrong
         yield f"{setting}: {dotted} cannot be imported ({type(exc).__name__}: {exc})."
         return
-    if not callable(factory):
-        yield f"{setting}: {dotted} cannot be called to make one."
+    if not callable(factory) or not _takes_no_arguments(factory):
+        yield f"{setting}: {dotted} cannot be called without arguments to make one."
+
+
+def _takes_no_arguments(factory: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(factory).bind()
+    except TypeError:
+        return False
+    except ValueError:  # written in C, without a signature: the first call will tell
+        return True
+    return True
 
 
 def _is_http_url(text: str) -> bool:

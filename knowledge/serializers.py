@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any
 
 import orjson
@@ -31,7 +32,7 @@ class MetadataField(serializers.Field[dict[str, Any], Any, Any, Any]):
         "not_an_object": "A JSON object is expected.",
         "too_large": f"At most {MAX_METADATA_BYTES} bytes as JSON, nested at most {MAX_METADATA_DEPTH} deep.",
         "no_name": "A name must not be empty.",
-        "number_too_large": "A whole number must fit into 64 bits.",
+        "number_too_large": "A number must fit into 64 bits.",
         "nul": "NUL characters are not allowed.",
     }
 
@@ -69,7 +70,7 @@ class MetadataField(serializers.Field[dict[str, Any], Any, Any, Any]):
                 pending.extend((child, depth + 1) for child in item)
             elif isinstance(item, str) and "\0" in item:
                 self.fail("nul")
-            elif isinstance(item, int) and not -(2**63) <= item < 2**63:
+            elif isinstance(item, int | float) and not -(2**63) <= item < 2**63:  # PostgreSQL writes 1e30 out in digits
                 self.fail("number_too_large")
 
 
@@ -83,6 +84,8 @@ class SourceUrlField(serializers.CharField):
 
     def to_internal_value(self, data: Any) -> str:
         value = super().to_internal_value(data)
+        if any(unicodedata.category(character).startswith(("C", "Z")) for character in value):
+            self.fail("scheme")  # browsers drop such characters, and run what is left
         scheme = _SCHEME.match(value)
         if scheme is not None and scheme[1].lower() not in ("http", "https"):
             self.fail("scheme")

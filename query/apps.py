@@ -1,6 +1,14 @@
 from django.apps import AppConfig
+from django.core.checks import register
 
 
 class QueryConfig(AppConfig):
     name = "query"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from knowledge.checks import refuse_to_start
+        from query.checks import check_settings
+
+        register(check_settings)
+        refuse_to_start(check_settings())

@@ -13,6 +13,7 @@ from query.services import Asker
 
 MAX_QUESTION_LENGTH = 10_000
 MAX_FILTERS = 20
+MAX_FILTER_LENGTH = 1_000
 
 
 class IdField(serializers.UUIDField):
@@ -101,6 +102,8 @@ class RetrievalQuestion(serializers.Serializer[Any]):
         if len(value) > MAX_FILTERS:
             raise serializers.ValidationError(f"at most {MAX_FILTERS} names")
         for name, wanted in value.items():
+            if len(name) > MAX_FILTER_LENGTH or (isinstance(wanted, str) and len(wanted) > MAX_FILTER_LENGTH):
+                raise serializers.ValidationError(f"names and values have at most {MAX_FILTER_LENGTH} characters")
             if not isinstance(wanted, str | int | float | bool):
                 raise serializers.ValidationError(f"{name}: a text, a number, true or false is expected.")
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -10,6 +11,7 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
 from teams import services
 from teams.models import Project, ProjectAPIKey, Scope, Team, User
@@ -54,6 +56,10 @@ class ProjectAdmin(admin.ModelAdmin[Project]):
     autocomplete_fields = ["team"]
     readonly_fields = ["id", "created_at", "updated_at"]
 
+    def has_delete_permission(self, request: HttpRequest, obj: Project | None = None) -> bool:
+        """Its library, its conversations and their history have to go with it: more than a page of the admin does."""
+        return False
+
 
 class APIKeyForm(forms.ModelForm[ProjectAPIKey]):
     scopes = forms.MultipleChoiceField(choices=Scope.choices, widget=forms.CheckboxSelectMultiple)
@@ -61,6 +67,12 @@ class APIKeyForm(forms.ModelForm[ProjectAPIKey]):
     class Meta:
         model = ProjectAPIKey
         fields = ["project", "name", "scopes", "expires_at"]
+
+    def clean_expires_at(self) -> datetime | None:
+        expires_at: datetime | None = self.cleaned_data["expires_at"]
+        if expires_at is not None and "expires_at" in self.changed_data and expires_at <= timezone.now():
+            raise forms.ValidationError("This lies in the past.")
+        return expires_at
 
 
 @admin.register(ProjectAPIKey)
@@ -85,7 +97,7 @@ class ProjectAPIKeyAdmin(admin.ModelAdmin[ProjectAPIKey]):
         row, plain = services.create_api_key(
             project=obj.project, name=obj.name, scopes=obj.scopes, expires_at=obj.expires_at
         )
-        obj.pk = row.pk
+        obj.pk, obj.shown_part = row.pk, row.shown_part
         messages.warning(request, f"The key is {plain} - copy it now, it is not shown again.")
 
     @admin.action(description="Revoke the selected keys")

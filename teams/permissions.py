@@ -39,7 +39,7 @@ class KeyHasScope(BasePermission):
         if method == "options":
             return True
         action = getattr(view, "action", method)
-        if action is None:  # the method is not served here: the dispatcher says so
+        if action is None or not hasattr(view, action):  # the method is not served here: the dispatcher says so
             return True
         scopes: dict[str, Any] = getattr(view, "scopes", {})
         return isinstance(request.auth, ProjectAPIKey) and scopes.get(action) in request.auth.scopes

@@ -60,6 +60,10 @@ def test_an_empty_setting_counts_as_not_set(environment: pytest.MonkeyPatch):
         ("RETRIEVAL_TOP_K", "0"),
         ("LOG_LEVEL", "LOUD"),
         ("SECRET_KEY", "short"),
+        ("DATABASE_URL", "garbage"),
+        ("DATABASE_URL", "sqlite:///x.db"),
+        ("CELERY_BROKER_URL", "nonsense://"),
+        ("CELERY_BROKER_URL", "http://x"),
         ("CLASSIFIER", "no.such.Classifier"),
         ("LLM", "no_such_module.Client"),
     ],
@@ -116,4 +120,4 @@ def test_a_database_that_is_not_postgresql_is_refused():
         text=True,
     )
     assert outcome.returncode != 0
-    assert "PostgreSQL" in outcome.stderr
+    assert "DATABASE_URL: must be an address that begins with postgres://" in outcome.stderr

@@ -36,6 +36,27 @@ def test_a_method_that_is_not_served_has_the_shape_on_both_spellings(
         assert_shape(response, 405)
 
 
+@pytest.mark.parametrize("method", ["get", "put", "delete", "patch"])
+@pytest.mark.parametrize("call", ["chat", "retrieval"])
+def test_a_plain_view_answers_405_too(project: Project, api: APIClient, call: str, method: str):
+    assert_shape(getattr(api, method)(f"/query/v1/projects/{project.pk}/{call}"), 405)
+
+
+def test_a_chunked_body_is_asked_for_with_its_length(project: Project, api: APIClient):
+    assert_shape(api.post(f"/query/v1/projects/{project.pk}/chat", HTTP_TRANSFER_ENCODING="chunked"), 411)
+
+
+@pytest.mark.django_db
+def test_the_admins_errors_are_pages():
+    response = Client().get("/admin/nowhere/at/all/")
+    assert response["Content-Type"].startswith("text/html")
+
+
+def test_the_descriptions_pages_fetch_nothing_from_elsewhere():
+    for path in ("/redoc", "/docs"):
+        assert b"https://" not in Client().get(path).content
+
+
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_post_reaches_its_view_with_and_without_the_slash(project: Project, api: APIClient, slash: str):
     assert_shape(api.post(f"/query/v1/projects/{project.pk}/chat{slash}", {}), 400)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,8 @@ from query.models import Thread
 from teams.models import Project
 from tests.factories.query import ThreadFactory
 
+# a moment that PostgreSQL cannot hold, in the cursor's own form
+FAR_OFF = base64.urlsafe_b64encode(b'["0001-01-01T00:00:00+23:59", "%s", false]' % str(UUID(int=0)).encode()).decode()
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
@@ -65,7 +69,7 @@ def test_a_page_size_that_is_none_is_400_and_named(project: Project, api: APICli
     assert response.json()["errors"][0]["attr"] == "page_size"
 
 
-@pytest.mark.parametrize("value", ["x", "W10", "bnVsbA", "WyIyMDMwIiwgMSwgMl0", "ü", "a" * 5000])
+@pytest.mark.parametrize("value", ["x", "W10", "bnVsbA", "WyIyMDMwIiwgMSwgMl0", "ü", "a" * 3000, FAR_OFF])
 def test_a_cursor_that_no_list_gave_is_400_and_named(project: Project, api: APIClient, value: str):
     response = api.get(f"/query/v1/projects/{project.pk}/threads/", {"cursor": value})
     assert response.status_code == 400

@@ -84,7 +84,7 @@ def test_a_setting_that_is_not_understood_is_named(use_environment, changes, nam
     use_environment(**changes)
     assert [fault.partition(":")[0].partition(",")[0] for fault in faults()] == [named]
     with pytest.raises(SystemExit) as end:
-        checks.refuse_to_start_when_misconfigured()
+        checks.refuse_to_start(checks.check_settings())
     assert named in str(end.value)
 
 
