@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 
 from celery import Task
-from kombu.exceptions import OperationalError
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +72,10 @@ class Nudger:
                 continue
             try:
                 publish()
-            except (OperationalError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - transports raise kinds of their own, and this thread must go on
                 self._broken_until = time.monotonic() + self._breaker_s
-                logger.warning(
-                    "the broker did not take a nudge (%s); the sweeper will find the work", type(error).__name__
-                )
-            except Exception:  # this thread serves every later nudge: it must outlive any fault of one
-                logger.exception("a nudge could not be published; the sweeper will find the work")
+                kind = type(error).__name__
+                logger.warning("the broker did not take a nudge (%s); the sweeper will find the work", kind)
 
 
 nudger = Nudger()

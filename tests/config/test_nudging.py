@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -51,7 +55,32 @@ def test_a_failure_opens_the_breaker_for_a_while():
 
 def test_an_unexpected_fault_does_not_end_the_thread():
     done = threading.Event()
-    nudger = Nudger()
+    nudger = Nudger(breaker_s=0.05)
     nudger.submit(lambda: 1 / 0)
-    nudger.submit(done.set)
-    assert done.wait(5)
+    assert wait_for(lambda: nudger.submit(done.set) and done.wait(0.1))
+
+
+def test_a_broker_that_accepts_and_is_mute_neither_holds_the_probe_nor_the_nudger():
+    """In a process of its own: the broker's address is read once."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"redis://127.0.0.1:{mute.getsockname()[1]}/0"
+        probe = (
+            "import django; django.setup();"
+            "from config import health; from config.nudging import PUBLISH_OPTIONS, Nudger; import time;"
+            "from categorisation.tasks import classify_thread;"
+            "assert not health.broker_answers();"
+            "nudger = Nudger();"
+            "nudger.submit(lambda: classify_thread.apply_async(args=('x',), **PUBLISH_OPTIONS));"
+            "end = time.monotonic() + 25;"
+            "broken = lambda: not nudger.submit(lambda: None);"
+            "[time.sleep(0.1) for _ in iter(lambda: broken() or time.monotonic() > end, True)];"
+            "assert broken()"
+        )
+        outcome = subprocess.run(
+            [sys.executable, "-c", probe],
+            env={**os.environ, "CELERY_BROKER_URL": url},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert outcome.returncode == 0, outcome.stderr[-2000:]
