@@ -87,7 +87,8 @@ def execute(root: Path, environ: Mapping[str, str], argv: Sequence[str]) -> int:
     The embedded PostgreSQL is started for it when it does not run already, and stopped again.
     """
     layout, stack = Layout(root), Stack.from_environment(environ)
-    if not stack.brings_postgres and environ.get("SECRET_KEY"):
+    has_keys = environ.get("SECRET_KEY") and (environ.get("VECTORDB_API_KEY") or not stack.brings_vectordb)
+    if not stack.brings_postgres and has_keys:
         return _run_in_terminal(argv, root, services.build_environment(environ, stack, environ, "", ""))
     layout.make()
     keys = load_or_make_keys(layout)

@@ -198,6 +198,22 @@ def test_a_command_without_the_service_gets_the_database_for_as_long_as_it_runs(
     assert checkout.processes() == []
 
 
+def test_a_failed_statement_leaves_nothing_of_its_values_in_the_log(checkout: Checkout) -> None:
+    code = """
+import os, psycopg
+with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+    connection.execute("CREATE TABLE questions (text text UNIQUE)")
+    for _ in range(2):
+        connection.execute("INSERT INTO questions VALUES ('what a customer wrote')")
+"""
+    failing = checkout.run("exec", sys.executable, "-c", code)
+    assert failing.process.wait(timeout=20) == 1
+    assert "what a customer wrote" in failing.output
+    log = (checkout.root / ".run" / "log" / "postgres.log").read_text()
+    assert "duplicate key value" in log
+    assert "what a customer wrote" not in log
+
+
 def test_exec_without_a_command_says_what_is_missing(checkout: Checkout) -> None:
     run = checkout.run("exec")
     assert run.process.wait(timeout=20) == 2
