@@ -200,11 +200,13 @@ def test_a_command_without_the_service_gets_the_database_for_as_long_as_it_runs(
 
 def test_a_failed_statement_leaves_nothing_of_its_values_in_the_log(checkout: Checkout) -> None:
     code = """
-import os, psycopg
-with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
-    connection.execute("CREATE TABLE questions (text text UNIQUE)")
-    for _ in range(2):
-        connection.execute("INSERT INTO questions VALUES ('what a customer wrote')")
+import os, psycopg2
+connection = psycopg2.connect(os.environ["DATABASE_URL"])
+connection.autocommit = True
+cursor = connection.cursor()
+cursor.execute("CREATE TABLE questions (text text UNIQUE)")
+for _ in range(2):
+    cursor.execute("INSERT INTO questions VALUES ('what a customer wrote')")
 """
     failing = checkout.run("exec", sys.executable, "-c", code)
     assert failing.process.wait(timeout=20) == 1
