@@ -321,3 +321,37 @@ def test_ten_thousand_chunks_are_one_call_and_one_more_is_refused(http, library_
     assert (result.created, len(result.ids)) == (10_000, 10_000)
     chunks = [chunk_body(number) for number in range(10_001)]
     assert_problem(http.post(f"/v1/libraries/{library_id}/chunks", json={"chunks": chunks}), 422, "chunks")
+
+
+def fill_with_large_texts(client, library_id: str, count: int) -> None:
+    for number in range(count):
+        client.upsert_chunks(library_id, [make_chunk(number, text=str(number % 10) * 1_000_000)])
+
+
+def test_results_larger_than_an_answer_may_be_are_refused_and_fewer_are_served(http, library_id, client):
+    fill_with_large_texts(client, library_id, 2)
+    url = f"/v1/libraries/{library_id}/search"
+    body = {"embeddings": [make_vector(number).tolist() for number in range(70)], "k": 1}
+    assert_problem(http.post(url, json=body), 422, "fewer results")
+    assert len(http.post(url, json={**body, "embeddings": body["embeddings"][:5]}).json()["results"]) == 5
+
+
+def test_a_page_of_large_chunks_ends_early_with_a_cursor(http, library_id, client):
+    fill_with_large_texts(client, library_id, 70)
+    url = f"/v1/libraries/{library_id}/chunks"
+    first = http.get(url, params={"limit": 100})
+    assert len(first.content) < 65 * 1024 * 1024
+    rest = http.get(url, params={"limit": 100, "cursor": first.json()["next_cursor"]}).json()
+    assert rest["next_cursor"] is None
+    ids = [chunk["id"] for chunk in [*first.json()["chunks"], *rest["chunks"]]]
+    assert ids == [f"chunk-{number}" for number in range(70)]
+
+
+def test_many_results_are_those_of_single_queries(http, library_id):
+    fill(http, library_id, 20)
+    url = f"/v1/libraries/{library_id}/search"
+    vectors = [make_vector(number).tolist() for number in range(60)]
+    several = http.post(url, json={"embeddings": vectors, "k": 20}).json()["results"]
+    for vector, results in zip(vectors, several, strict=True):
+        alone = http.post(url, json={"embedding": vector, "k": 20}).json()["results"]
+        assert [hit["chunk"] for hit in results] == [hit["chunk"] for hit in alone]

@@ -8,13 +8,15 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import PydanticCustomError
 
 from vectordb import schemas
+from vectordb.engine import Library
 from vectordb.schemas.filters import parse_filter
 from vectordb.server.description import gives, takes
 from vectordb.server.exchange import (
+    MAX_ANSWER_BYTES,
     answer,
     answer_nothing,
+    answer_page,
     decode_number_cursor,
-    encode_cursor,
     library_of,
     read_body,
     refuse_parameter,
@@ -22,10 +24,13 @@ from vectordb.server.exchange import (
     show_chunk,
 )
 from vectordb.server.libraries import Limit, Position
+from vectordb.storage import ChunkRow
 
 router = APIRouter(prefix="/v1/libraries/{library_id}/chunks", tags=["chunks"])
 
 _SHORT_UPSERT_CHUNKS = 100
+_ROWS_PER_READ = 101
+"""One more than a page has by default: such a page is read at one moment."""
 
 Include = Annotated[list[str] | None, Query(description='"embedding" adds the vectors')]
 
@@ -63,10 +68,12 @@ async def list_chunks(
     after = decode_number_cursor(cursor)
     with_embedding = _wants_embedding(include)
     condition = _read_condition(document_id, filter)
-    rows = await run(lambda: library.list_chunks(after, limit + 1, condition, with_embedding=with_embedding))
-    page = rows[:limit]
-    following = encode_cursor(str(page[-1].number)) if len(rows) > limit else None
-    return answer({"chunks": [show_chunk(row) for row in page], "next_cursor": following})
+
+    def read() -> Response:
+        rows = _read_rows(library, after, limit + 1, condition, with_embedding=with_embedding)
+        return answer_page("chunks", rows, limit, show_chunk, lambda row: str(row.number))
+
+    return await run(read)
 
 
 @router.post("/delete", openapi_extra=takes(schemas.ChunksDelete), **gives(schemas.DeleteResult))
@@ -103,6 +110,22 @@ async def delete_chunk(request: Request, library_id: str, chunk_id: str) -> Resp
     """Delete one chunk."""
     written = await asyncio.wrap_future(library_of(request).delete_chunk(chunk_id))
     return answer_nothing(log_position=written.log_position)
+
+
+def _read_rows(
+    library: Library, after: int, limit: int, condition: schemas.Condition | None, *, with_embedding: bool
+) -> list[ChunkRow]:
+    """Return up to `limit` rows; part by part, so that large ones are not all read when they overfill a page."""
+    rows: list[ChunkRow] = []
+    size = 0
+    while len(rows) < limit and size <= MAX_ANSWER_BYTES:
+        wanted = min(limit - len(rows), _ROWS_PER_READ)
+        part = library.list_chunks(rows[-1].number if rows else after, wanted, condition, with_embedding=with_embedding)
+        rows.extend(part)
+        size += sum(len(row.text) + len(row.metadata) for row in part)
+        if len(part) < wanted:
+            break
+    return rows
 
 
 def _wants_embedding(include: list[str] | None) -> bool:

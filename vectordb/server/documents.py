@@ -9,8 +9,8 @@ from vectordb.server.description import gives, takes
 from vectordb.server.exchange import (
     answer,
     answer_nothing,
+    answer_page,
     decode_number_cursor,
-    encode_cursor,
     library_of,
     read_body,
     run,
@@ -42,10 +42,12 @@ async def list_documents(
     library = library_of(request)
     library.require_log_position(min_log_position)
     after = decode_number_cursor(cursor)
-    rows = await run(lambda: library.list_documents(after, limit + 1))
-    page = rows[:limit]
-    following = encode_cursor(str(page[-1].number)) if len(rows) > limit else None
-    return answer({"documents": [show_document(row) for row in page], "next_cursor": following})
+
+    def read() -> Response:
+        rows = library.list_documents(after, limit + 1)
+        return answer_page("documents", rows, limit, show_document, lambda row: str(row.number))
+
+    return await run(read)
 
 
 @router.get("/{document_id}", **gives(schemas.Document))

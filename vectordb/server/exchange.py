@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -20,6 +20,8 @@ from vectordb.storage import ChunkRow, DocumentRow, LibraryRow
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R")
 
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""Results and pages end here: the size of an answer is not left to what happens to be stored."""
 _LONG_BODY_BYTES = 64 * 1024
 LOG_POSITION_HEADER = "X-Log-Position"
 
@@ -67,8 +69,46 @@ async def _read_bytes(request: Request, limit: int) -> bytes:
 def answer(content: Any, status: int = 200, *, log_position: int | None = None) -> Response:
     """Return `content` as JSON; numpy arrays become lists of numbers."""
     headers = {} if log_position is None else {LOG_POSITION_HEADER: str(log_position)}
-    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(body, status, headers, "application/json")
+    return Response(_dump(content), status, headers, "application/json")
+
+
+def answer_page(
+    name: str, rows: Sequence[R], limit: int, show: Callable[[R], dict[str, Any]], place: Callable[[R], str]
+) -> Response:
+    """Return up to `limit` of `rows` as JSON, fewer when they are large (but one), and the cursor behind the last.
+
+    `rows` that are left over say that there is a following page; `place` gives what its cursor holds.
+    """
+    shown: list[orjson.Fragment] = []
+    size = 0
+    for row in rows[:limit]:
+        piece = _dump(show(row))
+        size += len(piece) + 1
+        if shown and size > MAX_ANSWER_BYTES:
+            break
+        shown.append(orjson.Fragment(piece))
+    following = encode_cursor(place(rows[len(shown) - 1])) if len(rows) > len(shown) else None
+    return answer({name: shown, "next_cursor": following})
+
+
+def show_hits(found: Iterable[list[Hit]]) -> list[list[orjson.Fragment]]:
+    """Return the results of each query as JSON. Raises Invalid as soon as they are beyond MAX_ANSWER_BYTES."""
+    left = MAX_ANSWER_BYTES
+    shown: list[list[orjson.Fragment]] = []
+    for hits in found:
+        pieces: list[orjson.Fragment] = []
+        for hit in hits:
+            piece = _dump(_show_hit(hit))
+            left -= len(piece) + 1
+            if left < 0:
+                raise Invalid(f"the results are larger than {MAX_ANSWER_BYTES} bytes: ask for fewer results")
+            pieces.append(orjson.Fragment(piece))
+        shown.append(pieces)
+    return shown
+
+
+def _dump(content: Any) -> bytes:
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def answer_nothing(*, log_position: int | None = None) -> Response:
@@ -154,7 +194,7 @@ def show_chunk(row: ChunkRow) -> dict[str, Any]:
     return shown
 
 
-def show_hit(hit: Hit) -> dict[str, Any]:
+def _show_hit(hit: Hit) -> dict[str, Any]:
     """Return a result as it is told."""
     shown: dict[str, Any] = {"chunk": _show_found(hit.chunk), "score": hit.score}
     if hit.scores is not None:

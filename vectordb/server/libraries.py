@@ -1,17 +1,18 @@
 """Calls on libraries and their index."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
 from vectordb import schemas
+from vectordb.engine import Library
 from vectordb.server.description import gives, takes
 from vectordb.server.exchange import (
     answer,
     answer_nothing,
+    answer_page,
     database_of,
     decode_cursor,
-    encode_cursor,
     library_of,
     read_body,
     run,
@@ -38,14 +39,11 @@ async def list_libraries(request: Request, limit: Limit = 100, cursor: str | Non
     """One page of libraries, by id."""
     after = decode_cursor(cursor) or ""
 
-    def read() -> tuple[list[dict[str, object]], bool]:
-        following = [library for library in database_of(request).list_libraries() if library.row.id > after]
-        return [show_library(library.row, library.read_stats()) for library in following[:limit]], len(
-            following
-        ) > limit
+    def read() -> Response:
+        libraries = [library for library in database_of(request).list_libraries() if library.row.id > after]
+        return answer_page("libraries", libraries[: limit + 1], limit, _show, lambda library: library.row.id)
 
-    shown, more = await run(read)
-    return answer({"libraries": shown, "next_cursor": encode_cursor(str(shown[-1]["id"])) if more else None})
+    return await run(read)
 
 
 @router.get("/{library_id}", **gives(schemas.Library))
@@ -85,3 +83,7 @@ async def get_index(request: Request, library_id: str) -> Response:
     """How far the index is."""
     library_of(request)
     return answer(_INDEX_READY)
+
+
+def _show(library: Library) -> dict[str, Any]:
+    return show_library(library.row, library.read_stats())

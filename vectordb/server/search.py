@@ -3,11 +3,18 @@
 from fastapi import APIRouter, Request, Response
 
 from vectordb import schemas
+from vectordb.engine import Hit
+from vectordb.schemas import FloatArray
 from vectordb.server.description import gives, takes
-from vectordb.server.exchange import answer, library_of, read_body, run, show_hit
+from vectordb.server.exchange import answer, library_of, read_body, run, show_hits
 from vectordb.server.libraries import Position
 
 router = APIRouter(prefix="/v1/libraries/{library_id}", tags=["search"])
+
+_SHORT_RESULTS = 1_000
+_SHORT_RESULTS_BYTES = 1024 * 1024
+"""More than that holds the event loop up while it is written as JSON."""
+_BYTES_PER_NUMBER = 12
 
 
 @router.post(
@@ -20,9 +27,9 @@ async def search(request: Request, library_id: str, min_log_position: Position =
     library = library_of(request)
     wanted = await read_body(request, schemas.SearchRequest)
     library.require_log_position(max(wanted.min_log_position or 0, min_log_position or 0) or None)
-    found = library.search(wanted) if library.is_short(wanted) else await run(lambda: library.search(wanted))
-    shown = [[show_hit(hit) for hit in hits] for hits in found]
-    return answer({"results": shown[0] if wanted.embeddings is None else shown})
+    is_short = library.is_short(wanted) and len(wanted.embeddings or (0,)) * wanted.k <= _SHORT_RESULTS
+    found = library.search(wanted) if is_short else await run(lambda: library.search(wanted))
+    return await _answer_found(found, is_batch=wanted.embeddings is not None)
 
 
 @router.post("/search/hybrid", openapi_extra=takes(schemas.HybridSearchRequest), **gives(schemas.SearchResponse))
@@ -35,7 +42,7 @@ async def search_hybrid(request: Request, library_id: str, min_log_position: Pos
         found = library.search_hybrid(wanted)
     else:
         found = await run(lambda: library.search_hybrid(wanted))
-    return answer({"results": [show_hit(hit) for hit in found]})
+    return await _answer_found([found], is_batch=False)
 
 
 @router.post("/count", openapi_extra=takes(schemas.CountRequest), **gives(schemas.CountResponse))
@@ -45,3 +52,19 @@ async def count(request: Request, library_id: str, min_log_position: Position = 
     wanted = await read_body(request, schemas.CountRequest)
     library.require_log_position(max(wanted.min_log_position or 0, min_log_position or 0) or None)
     return answer({"count": await run(lambda: library.count(wanted.filter))})
+
+
+async def _answer_found(found: list[list[Hit]], *, is_batch: bool) -> Response:
+    def write() -> Response:
+        shown = show_hits(found)
+        return answer({"results": shown if is_batch else shown[0]})
+
+    hits = [hit for hits in found for hit in hits]
+    size = sum(len(hit.chunk.text) + len(hit.chunk.metadata) + _size_of(hit.chunk.embedding) for hit in hits)
+    if len(hits) <= _SHORT_RESULTS and size <= _SHORT_RESULTS_BYTES:
+        return write()
+    return await run(write)
+
+
+def _size_of(embedding: FloatArray | None) -> int:
+    return 0 if embedding is None else len(embedding) * _BYTES_PER_NUMBER
