@@ -8,6 +8,7 @@ KnowledgeError
 ├── DocumentTooLarge        a document is larger than this service takes; the message is for the user
 ├── DocumentNotFound        no such document in the project, or it was deleted
 ├── VectorStoreUnavailable  the vector database is down, slow, or does not know our key; worth another try later
+│   ├── LibraryMissing      the vector database does not hold the project's library (yet, or any more)
 │   └── EmbedderChanged     the project's vectors are another embedder's, and do not compare with this one's
 └── VectorStoreRefused      the vector database does not take what we sent: a fault of ours, which no retry mends
 """
@@ -73,6 +74,13 @@ class VectorStoreUnavailable(KnowledgeError):
     def __init__(self, message: str, *, retry_after_s: int = 5) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class LibraryMissing(VectorStoreUnavailable):
+    """The vector database holds no library for the project: nothing was indexed yet, or its data is lost."""
+
+    def __init__(self, message: str, *, retry_after_s: int = 60) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
 
 
 class EmbedderChanged(VectorStoreUnavailable):

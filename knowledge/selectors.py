@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 from numpy.typing import NDArray
 
 from knowledge import composition
-from knowledge.errors import DocumentNotFound
+from knowledge.errors import DocumentNotFound, LibraryMissing
 from knowledge.indexing import check_embedder
 from knowledge.models import Document, Library
 from knowledge.vector_store import MAX_RESULTS, Hit, Scalar
@@ -86,12 +86,24 @@ def search_passages(
 
     `embedding`, of shape (dimension,), is the query's, by the current embedder. `filters` maps names of documents'
     metadata to the values that they must equal. Every passage is of the revision of its document that is live now.
-    Raises VectorStoreUnavailable, and EmbedderChanged when the project's vectors are another embedder's.
+    Raises VectorStoreUnavailable; of its kinds LibraryMissing when the chunks of indexed documents are gone, and
+    EmbedderChanged when the project's vectors are another embedder's.
     """
     library = Library.objects.filter(project_id=project_id).first()
     if library is None:
         return []
     check_embedder(library, composition.embedder().fingerprint, embedding.shape[0])
+    try:
+        return _search(library, embedding=embedding, text=text, k=k, filters=filters)
+    except LibraryMissing:
+        if documents_of(project_id).filter(live_revision__isnull=False).exists():
+            raise  # its data is lost: "I don't know" would be untrue
+        return []
+
+
+def _search(
+    library: Library, *, embedding: NDArray[np.float32], text: str, k: int, filters: Mapping[str, Scalar] | None
+) -> list[FoundPassage]:
     passages: list[FoundPassage] = []
     fetched = 0
     while len(passages) < k and fetched < MAX_RESULTS:
@@ -100,7 +112,7 @@ def search_passages(
         hits = composition.vector_store().hybrid_search(
             library.vectordb_id, embedding=embedding, text=text, k=fetched, filters=filters
         )
-        passages = _keep_live(project_id, hits)
+        passages = _keep_live(library.project_id, hits)
         if len(hits) < fetched:
             break
     return passages[:k]

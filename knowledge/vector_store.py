@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from knowledge.errors import EmbedderChanged, VectorStoreRefused, VectorStoreUnavailable
+from knowledge.errors import EmbedderChanged, LibraryMissing, VectorStoreRefused, VectorStoreUnavailable
 from vectordb.client import (
     ChunkInput,
     Client,
@@ -99,7 +99,7 @@ class VectorStore(Protocol):
         k: int,
         filters: Mapping[str, Scalar] | None = None,
     ) -> list[Hit]:
-        """The best k chunks by meaning and words together, best first; none when there is no such library.
+        """The best k chunks by meaning and words together, best first. Raises LibraryMissing.
 
         `filters` maps names of a document's metadata to the values that they must equal.
         """
@@ -191,8 +191,8 @@ class VectordbStore:
                     filter={METADATA_FIELD + name: value for name, value in (filters or {}).items()} or None,
                     include=("scores",),
                 )
-            except NotFound:
-                return []
+            except NotFound as exc:
+                raise LibraryMissing("The vector database does not hold this project's library.") from exc
         return [_to_hit(hit) for hit in found.results]
 
     def is_ready(self) -> bool:

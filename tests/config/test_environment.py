@@ -112,6 +112,21 @@ def test_every_process_refuses_to_start_and_says_which_setting(command: list[str
     assert "CLASSIFIER: must be one of dummy, embedding, or a dotted path" in outcome.stdout + outcome.stderr
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("LLM", "json.nope"), ("LLM", "json.dumps"), ("CLASSIFIER", "json.nope"), ("CLASSIFIER", "json.dumps")],
+)
+def test_no_web_server_starts_with_a_part_that_cannot_be_made(setting: str, value: str):
+    outcome = subprocess.run(
+        [sys.executable, "-c", "import config.wsgi"],
+        env={**os.environ, setting: value},
+        capture_output=True,
+        text=True,
+    )
+    assert outcome.returncode != 0
+    assert f"{setting}: {value} cannot be" in outcome.stderr
+
+
 def test_a_database_that_is_not_postgresql_is_refused():
     outcome = subprocess.run(
         [sys.executable, "manage.py", "check"],

@@ -61,6 +61,12 @@ def test_from_nothing_to_an_answered_and_labelled_question_and_still_there_after
     libraries = httpx.get(f"{demo['vectordb_url']}/v1/libraries", headers={"X-API-KEY": demo["vectordb_api_key"]})
     assert len(libraries.json()["libraries"]) == 1
 
+    # a body that a refused call left unread is not taken for the connection's next request
+    with httpx.Client(base_url=demo["base_url"], timeout=30) as connection:
+        for _ in range(5):
+            assert connection.post("/query/v1/projects/x/chat", content=b"x" * 1_000_000).status_code == 404
+            assert connection.get("/healthz").status_code == 200
+
     first.stop(signal.SIGKILL)
     real_checkout.wait_until_nothing_runs()
     second = real_checkout.run()

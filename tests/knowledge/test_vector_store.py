@@ -8,7 +8,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from knowledge.errors import EmbedderChanged, VectorStoreRefused, VectorStoreUnavailable
+from knowledge.errors import EmbedderChanged, LibraryMissing, VectorStoreRefused, VectorStoreUnavailable
 from knowledge.vector_store import StoredChunk, VectordbStore
 from tests.knowledge.fakes import DIMENSION, embed
 
@@ -79,8 +79,9 @@ def test_chunks_of_a_document_that_is_gone_are_not_stored(real, library):
     assert search(real, library) == []
 
 
-def test_a_library_that_is_not_there_holds_nothing(real, library):
-    assert search(real, library) == []
+def test_a_library_that_is_not_there_holds_nothing_and_says_so_to_a_search(real, library):
+    with pytest.raises(LibraryMissing):
+        search(real, library)
     assert real.chunk_ids(library, "d") == set()
     real.delete_chunks(library, ["a"])
     real.delete_document(library, "d")

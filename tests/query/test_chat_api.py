@@ -10,6 +10,7 @@ import pytest
 from pytest_django import DjangoCaptureOnCommitCallbacks
 from rest_framework.test import APIClient
 
+from knowledge.models import Library
 from query import composition
 from query.agent import LLMClient
 from query.errors import LLMUnavailable
@@ -239,3 +240,10 @@ class TestRetrieval:
         assert gone.status_code == 204
         left = self.retrieve(api, taught, query="exponential backoff").json()["results"]
         assert document_id not in {passage["document_id"] for passage in left}
+
+
+def test_a_vector_database_that_lost_its_data_is_503_and_not_i_dont_know(taught: Project, api: APIClient):
+    Library.objects.filter(project=taught).update(vectordb_id="gone")
+    response = chat(api, taught, question="How are tasks routed to a queue?")
+    assert response.status_code == 503
+    assert not Thread.objects.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -45,6 +46,8 @@ class Command(BaseCommand):
             owner = find_project(project)
         except ProjectNotFound as exc:
             raise CommandError(str(exc)) from exc
+        if base_url and urlsplit(base_url).scheme not in ("http", "https"):
+            raise CommandError(f"--base-url {base_url} must be an http:// or https:// address.")
         if not path.exists():
             raise CommandError(f"There is no file and no folder {path}.")
         files, outside = ingestion.find_files(path)
