@@ -1,6 +1,7 @@
 """The contract over HTTP, and the description held against real answers."""
 
 import json
+import socket
 from typing import Any
 
 import httpx
@@ -355,3 +356,65 @@ def test_many_results_are_those_of_single_queries(http, library_id):
     for vector, results in zip(vectors, several, strict=True):
         alone = http.post(url, json={"embedding": vector, "k": 20}).json()["results"]
         assert [hit["chunk"] for hit in results] == [hit["chunk"] for hit in alone]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("GET", "/chunks"),
+        ("GET", "/documents"),
+        ("GET", "/chunks/chunk-1"),
+        ("POST", "/search"),
+        ("POST", "/chunks/delete"),
+        ("DELETE", ""),
+    ],
+)
+def test_an_unknown_query_parameter_is_named(http, library_id, method, path):
+    url = f"/v1/libraries/{library_id}{path}?documnt_id=doc"
+    problem = assert_problem(http.request(method, url), 422, "documnt_id")
+    assert problem["errors"][0]["attr"] == "documnt_id"
+    assert_problem(http.get("/healthz?documnt_id=doc"), 422)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/healthz", "GET, HEAD"),
+        ("/v1/libraries", "GET, HEAD, POST"),
+        ("/v1/libraries/lib", "DELETE, GET, HEAD, PATCH"),
+        ("/v1/libraries/lib/search", "POST"),
+        ("/v1/libraries/lib/chunks/delete", "DELETE, GET, HEAD, PATCH, POST"),  # "delete" may be a chunk's id too
+    ],
+)
+def test_a_405_tells_every_method_of_the_path(http, path, allowed):
+    answer = http.put(path)
+    assert_problem(answer, 405)
+    assert answer.headers["Allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/libraries", "/v1/libraries/nowhere"])
+def test_head_is_get_without_its_body(http, path):
+    head, got = http.head(path), http.get(path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert head.headers["content-length"] == str(len(got.content))
+
+
+def test_head_on_what_is_only_posted_is_a_405(http):
+    assert http.head("/v1/libraries/lib/search").status_code == 405
+
+
+def test_a_client_that_leaves_while_it_sends_is_no_error_of_the_server(start_server):
+    server = start_server()
+    server.client().create_library(id="lib", name="n", dimension=4)
+    host, port = server.url.removeprefix("http://").split(":")
+    head = (
+        b"POST /v1/libraries/lib/search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n"
+    )
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(head + b"\r\n{")
+    assert server.stop() == 0
+    log = server.log.read_text()
+    assert "ERROR" not in log
+    assert "Traceback" not in log

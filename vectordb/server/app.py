@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from vectordb.engine import Database
 from vectordb.server import chunks, documents, health, libraries, search
@@ -11,6 +11,7 @@ from vectordb.server.access import RequireAPIKey
 from vectordb.server.description import install_description
 from vectordb.server.exchange import run
 from vectordb.server.problems import install_problem_handlers
+from vectordb.server.routing import ServeHead, refuse_unknown_parameters
 
 
 def create_app(database: Database, *, api_key: str | None, max_body_bytes: int) -> FastAPI:
@@ -29,13 +30,18 @@ def create_app(database: Database, *, api_key: str | None, max_body_bytes: int) 
         redirect_slashes=False,
         docs_url=None,  # its page would load scripts from a CDN; /openapi.json is there
         redoc_url=None,
+        dependencies=[Depends(refuse_unknown_parameters)],
     )
     app.state.database = database
     app.state.max_body_bytes = max_body_bytes
-    install_problem_handlers(app)
+    rooms = (health, libraries, documents, chunks, search)
+    # The routers' own lists: included ones are kept behind a route that tells no methods.
+    routes = [*app.routes, *(route for room in rooms for route in room.router.routes)]
+    install_problem_handlers(app, routes)
     install_description(app)
     if api_key is not None:
         app.add_middleware(RequireAPIKey, api_key=api_key)
-    for room in (health, libraries, documents, chunks, search):
+    app.add_middleware(ServeHead)
+    for room in rooms:
         app.include_router(room.router)
     return app

@@ -1,16 +1,20 @@
 """Errors as RFC 9457 problems."""
 
 import logging
+from collections.abc import Sequence
+from http import HTTPStatus
 
 import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from vectordb.errors import FieldError, Invalid, Malformed, Unauthorized, Unavailable, VectorDBError
+from vectordb.server.routing import list_methods
 
 _log = logging.getLogger(__name__)
 _MOST_FIELD_ERRORS = 100
@@ -55,17 +59,19 @@ def read_validation_error(error: ValidationError) -> Invalid:
     return Invalid(detail, errors=fields)
 
 
-def install_problem_handlers(app: FastAPI) -> None:
-    """Make every error of `app` a problem."""
+def install_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Make every error of `app`, which serves `routes`, a problem."""
 
     async def on_ours(_request: Request, error: Exception) -> Response:
         assert isinstance(error, VectorDBError)
         return tell_error(error)
 
-    async def on_http(_request: Request, error: Exception) -> Response:
+    async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         title = _HTTP_TITLES.get(error.status_code, "Request refused")
         headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(list_methods(routes, request.scope))
         return make_problem(error.status_code, title, str(error.detail), headers=headers)
 
     async def on_validation(_request: Request, error: Exception) -> Response:
@@ -80,6 +86,10 @@ def install_problem_handlers(app: FastAPI) -> None:
         ]
         return tell_error(Invalid(f"{fields[0].attr}: {fields[0].detail}", errors=fields))
 
+    async def on_disconnect(_request: Request, _error: Exception) -> Response:
+        _log.debug("a client left before its body was sent")
+        return make_problem(400, "Client left", "the body was not sent to its end")
+
     async def on_anything(_request: Request, error: Exception) -> Response:
         _log.error("unexpected error", exc_info=error)
         return make_problem(500, "Internal error", "the server failed; its log says more")
@@ -88,4 +98,5 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(ValidationError, on_validation)
     app.add_exception_handler(RequestValidationError, on_parameters)
+    app.add_exception_handler(ClientDisconnect, on_disconnect)
     app.add_exception_handler(Exception, on_anything)
