@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 
 from vectordb.engine.clock import read_clock
-from vectordb.engine.library import Library
+from vectordb.engine.library import Library, Stats
 from vectordb.engine.writer import Written
 from vectordb.errors import Conflict, DataFolderRefused, NotFound, VectorDBError
 from vectordb.schemas import LibraryCreate, LibraryUpdate
@@ -24,19 +24,23 @@ class Database:
         would make this one look as if it had never been.
         """
         self._vfs = vfs
-        self._changing = threading.Lock()
+        self._changing = threading.Condition()
+        self._erasing = 0  # libraries that are out of the dict and not yet off the disk
         self._libraries: dict[str, Library] = {}
         self._folder = DataFolder(data_dir)
         try:
             for path in self._folder.list_libraries():
                 self._open(path)
-        except VectorDBError as exc:
+        except BaseException as exc:
             self.close()
-            raise DataFolderRefused(exc.detail) from exc
+            if isinstance(exc, VectorDBError):
+                raise DataFolderRefused(exc.detail) from exc
+            raise
 
     def close(self) -> None:
-        """Close every library, then give the folder back."""
+        """Close every library, then give the folder back. Deletions under way are finished first."""
         with self._changing:
+            self._changing.wait_for(lambda: self._erasing == 0)
             libraries, self._libraries = self._libraries, {}
             for library in libraries.values():
                 library.close()
@@ -44,7 +48,24 @@ class Database:
 
     def list_libraries(self) -> list[Library]:
         """Return all libraries, by id."""
-        return [library for _, library in sorted(self._libraries.items())]
+        return [library for _, library in sorted(self._libraries.copy().items())]
+
+    def read_page(self, after: str, limit: int) -> tuple[list[tuple[LibraryRow, Stats]], bool]:
+        """Return at most `limit` libraries with an id beyond `after`, by id, and whether there are more.
+
+        One that is deleted meanwhile is left out.
+        """
+        shown: list[tuple[LibraryRow, Stats]] = []
+        for library in self.list_libraries():
+            if library.row.id <= after:
+                continue
+            if len(shown) == limit:
+                return shown, True
+            try:
+                shown.append((library.row, library.read_stats()))
+            except NotFound:
+                continue
+        return shown, False
 
     def get_library(self, library_id: str) -> Library:
         """Return a library. Raises NotFound."""
@@ -88,12 +109,28 @@ class Database:
             return written
 
     def delete_library(self, library_id: str) -> None:
-        """Delete a library for good. Raises NotFound, StorageFailed."""
+        """Delete a library for good. Raises NotFound; StorageFailed or StorageFull, after which it may be there still.
+
+        Calls on it that are caught in the middle end with NotFound, writes that are queued too. Other libraries are
+        not held up: what takes long is done when the id is free again.
+        """
         with self._changing:
             library = self.get_library(library_id)
+            library.retire()
+            try:
+                trash = self._folder.retire_library(library.folder)
+            except VectorDBError:
+                library.restore()
+                raise
             del self._libraries[library_id]
-            library.close()
-            self._folder.delete_library(library.folder)
+            self._erasing += 1
+        try:
+            library.discard()
+            self._folder.erase_retired(trash)
+        finally:
+            with self._changing:
+                self._erasing -= 1
+                self._changing.notify_all()
 
     def _require_free_name(self, name: str, library_id: str) -> None:
         for other in self._libraries.values():
@@ -105,5 +142,11 @@ class Database:
             library = Library(path, vfs=self._vfs)
         except VectorDBError as exc:
             raise DataFolderRefused(f"the library in {path} cannot be opened: {exc.detail}") from exc
+        other = self._libraries.get(library.row.id)
+        if other is not None:
+            library.close()
+            raise DataFolderRefused(
+                f'{other.folder} and {path} both hold a library "{library.row.id}"; move one of them away'
+            )
         self._libraries[library.row.id] = library
         return library

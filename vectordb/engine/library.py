@@ -1,6 +1,6 @@
 """One library: every call on it that is not about other libraries."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from vectordb.engine.results import Hit
 from vectordb.engine.searching import Searcher
 from vectordb.engine.write_jobs import Upserted
 from vectordb.engine.writer import LibraryWriter, WriteSession, Written
-from vectordb.errors import FieldError, Invalid, NotFound, Unavailable
+from vectordb.errors import FieldError, Invalid, NotFound, Unavailable, VectorDBError
 from vectordb.schemas import (
     ChunkInput,
     ChunkUpdate,
@@ -54,12 +54,16 @@ class Library:
         """Open the library in `folder` and build its indexes from the record. Raises StorageFailed."""
         self.folder = folder
         self._readers = ReaderPool(folder, vfs=vfs)
-        with self._readers.reader() as file:
-            self._row = file.library.read()
-            self._indexes = LibraryIndexes(self._row.dimension, self._row.metric)
-            self._indexes.build(file.chunks.read_for_indexes(_BUILD_BATCH_SIZE))
-        self._searcher = Searcher(self._indexes, self._readers)
-        self._writer = LibraryWriter(LibraryFile.open(folder, vfs=vfs), self._indexes.apply, name=self._row.id)
+        try:
+            with self._readers.reader() as file:
+                self._row = file.library.read()
+                self._indexes = LibraryIndexes(self._row.dimension, self._row.metric)
+                self._indexes.build(file.chunks.read_for_indexes(_BUILD_BATCH_SIZE))
+            self._searcher = Searcher(self._indexes, self._readers)
+            self._writer = LibraryWriter(LibraryFile.open(folder, vfs=vfs), self._indexes.apply, name=self._row.id)
+        except BaseException:
+            self._readers.close()
+            raise
 
     @property
     def row(self) -> LibraryRow:
@@ -76,14 +80,32 @@ class Library:
         self._writer.close()
         self._readers.close()
 
+    def retire(self) -> None:
+        """Answer every call with NotFound from now on: the folder is about to be taken away."""
+        self._refuse(lambda: NotFound(f'there is no library "{self._row.id}"'))
+
+    def restore(self) -> None:
+        """Take calls again: the folder could not be taken away."""
+        self._refuse(None)
+
+    def discard(self) -> None:
+        """Close a retired library: writes that are queued get NotFound, the log is left as it is."""
+        self._writer.close(discard=True)
+        self._readers.close(discard=True)
+
+    def _refuse(self, make_refusal: Callable[[], VectorDBError] | None) -> None:
+        self._readers.refuse(make_refusal)
+        self._writer.refuse(make_refusal)
+
     def read_stats(self) -> Stats:
-        """Return the library's size."""
+        """Return the library's size. Raises NotFound when it is being deleted."""
         with self._readers.reader() as file:
             documents, position = file.documents.count(), file.library.read_log_position()
+            bytes_on_disk = measure_folder(self.folder)
         return Stats(
             documents=documents,
             chunks=len(self._indexes.vectors),
-            bytes_on_disk=measure_folder(self.folder),
+            bytes_on_disk=bytes_on_disk,
             bytes_in_memory=self._indexes.memory_bytes(),
             log_position=position,
             read_only=self._writer.is_read_only,

@@ -24,7 +24,7 @@ import apsw
 
 from vectordb.engine.clock import read_clock
 from vectordb.engine.indexes import IndexChanges
-from vectordb.errors import ReadOnly, StorageFailed, StorageFull, Unavailable
+from vectordb.errors import ReadOnly, StorageFailed, Unavailable, VectorDBError
 from vectordb.storage.connection import savepoint, translated_errors
 from vectordb.storage.library_file import LibraryFile
 
@@ -87,6 +87,8 @@ class LibraryWriter:
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(_MOST_WAITING_JOBS)
         self._failure: str | None = None
         self._closing = False
+        self._discarding = False
+        self._make_refusal: Callable[[], VectorDBError] | None = None
         self._erase_pending = False
         self._submitting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"writer-{name}", daemon=True)
@@ -100,9 +102,12 @@ class LibraryWriter:
     def submit(self, job: Job[T]) -> "Future[Written[T]]":
         """Queue a job; its future ends when the write is durable and searchable, or with what refused it.
 
-        Raises ReadOnly after storage failed, Unavailable when too many wait or the library is closed.
+        Raises ReadOnly after storage failed, Unavailable when too many wait or the library is closed, and whatever
+        `refuse` said.
         """
         with self._submitting:
+            if self._make_refusal is not None:
+                raise self._make_refusal()
             if self._failure is not None:
                 raise ReadOnly(self._failure)
             if self._closing:
@@ -114,11 +119,20 @@ class LibraryWriter:
                 raise Unavailable("too many writes are waiting for this library; try again") from exc
         return future
 
-    def close(self) -> None:
-        """Finish what is queued, empty the log, close the file."""
+    def refuse(self, make_refusal: Callable[[], VectorDBError] | None) -> None:
+        """Turn new jobs away from now on, or take them again with None. What is queued goes on."""
+        with self._submitting:
+            self._make_refusal = make_refusal
+
+    def close(self, *, discard: bool = False) -> None:
+        """Finish what is queued, empty the log, close the file.
+
+        `discard` is for a file that is being deleted: what is queued is refused as `refuse` said, the log is left.
+        """
         with self._submitting:
             already = self._closing
             self._closing = True
+            self._discarding = discard
         if not already:
             self._waiting.put(None)
         self._thread.join()
@@ -144,12 +158,16 @@ class LibraryWriter:
     def _write_group(self, jobs: list[_Waiting]) -> None:
         if not jobs:
             return
-        if self._failure is not None:
-            _refuse_all(jobs, ReadOnly(self._failure))
+        if self._failure is not None or self._discarding:
+            _refuse_all(jobs, self._explain_refusal(self._failure or "the library is closed"))
             return
         try:
             with translated_errors():
                 group = self._commit(jobs)
+        except _Discarded:
+            self._roll_back()
+            _refuse_all(jobs, self._explain_refusal("the library is closed"))
+            return
         except StorageFailed as exc:
             self._fail(jobs, exc)
             return
@@ -174,6 +192,8 @@ class LibraryWriter:
         group = _Group()
         self._file.connection.execute("BEGIN IMMEDIATE")
         for waiting in jobs:
+            if self._discarding:
+                raise _Discarded
             session = WriteSession(self._file, read_clock())
             try:
                 with savepoint(self._file.connection):
@@ -197,6 +217,8 @@ class LibraryWriter:
         waited for a moment; then the next write, or the end, tries again.
         """
         self._erase_pending = self._erase_pending or erases
+        if self._discarding:
+            return
         if not self._erase_pending and self._file.wal_pages < _WAL_PAGES_BEFORE_CHECKPOINT:
             return
         try:
@@ -220,7 +242,9 @@ class LibraryWriter:
             self._failure = _READ_ONLY
         _log.error("library %s is read-only from now on: %s", self._name, cause)
         self._roll_back()
-        error = ReadOnly("storage failed, and whether this write was kept is unknown; no writes until a restart")
+        error = self._explain_refusal(
+            "storage failed, and whether this write was kept is unknown; no writes until a restart"
+        )
         error.__cause__ = cause
         _refuse_all(jobs, error)
 
@@ -231,13 +255,23 @@ class LibraryWriter:
         except apsw.Error as exc:
             _log.error("library %s: rolling back failed: %s", self._name, exc)
 
+    def _explain_refusal(self, detail: str) -> VectorDBError:
+        return ReadOnly(detail) if self._make_refusal is None else self._make_refusal()
+
     def _finish(self) -> None:
         try:
-            if self._failure is None and not self._file.checkpoint(erase=True):
+            if self._failure is None and not self._discarding and not self._file.checkpoint(erase=True):
                 _log.warning("library %s: closed while its log was still being read", self._name)
-            self._file.close()
-        except (apsw.Error, StorageFailed, StorageFull) as exc:
+        except apsw.Error as exc:
+            _log.error("library %s: emptying its log failed: %s", self._name, exc)
+        try:
+            self._file.close(discard=self._discarding)
+        except Unavailable as exc:
             _log.error("library %s: closing failed: %s", self._name, exc)
+
+
+class _Discarded(Exception):
+    pass
 
 
 def _refuse_all(jobs: list[_Waiting], error: BaseException) -> None:

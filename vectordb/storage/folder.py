@@ -73,11 +73,19 @@ class DataFolder:
         """Return where a folder given by `new_library` stands once it is there for good."""
         return self._libraries / draft.name.removeprefix(_NEW)
 
-    def delete_library(self, folder: Path) -> None:
-        """Delete a library's folder for good; nobody has its file open any more."""
+    def retire_library(self, folder: Path) -> Path:
+        """Take a library's folder out of the libraries; return where it waits for `erase_retired`.
+
+        Those who have its file open may go on. When this raises, the folder is where it was.
+        """
         trash = folder.with_name(_TRASH + folder.name)
         with _translated_errors():
             folder.rename(trash)
+        return trash
+
+    def erase_retired(self, trash: Path) -> None:
+        """Delete a retired library's folder for good; nobody writes to its file any more."""
+        with _translated_errors():
             sync_folder(self._libraries)
             shutil.rmtree(trash)
             sync_folder(self._libraries)
@@ -98,13 +106,14 @@ def sync_folder(path: Path) -> None:
 
 
 def measure_folder(path: Path) -> int:
-    """Return the bytes of the files in a folder."""
+    """Return the bytes of the files in a folder. Raises StorageFailed, also when the folder is gone."""
     total = 0
-    for entry in path.iterdir():
-        try:
-            total += entry.stat().st_size
-        except FileNotFoundError:  # SQLite took a file away meanwhile
-            continue
+    with _translated_errors():
+        for entry in path.iterdir():
+            try:
+                total += entry.stat().st_size
+            except FileNotFoundError:  # SQLite took a file away meanwhile
+                continue
     return total
 
 
