@@ -35,6 +35,8 @@ def test_a_whole_life_through_the_client(client, library_id):
     hit = client.hybrid_search(library_id, embedding=make_vector(3), text="number 3", include=["scores"]).results[0]
     assert hit.chunk.id == "chunk-3"
     assert hit.scores.vector == pytest.approx(1.0)
+    several = client.hybrid_search(library_id, embeddings=[make_vector(3), make_vector(4)], text="nothing", k=1)
+    assert [hits[0].chunk.id for hits in several.results] == ["chunk-3", "chunk-4"]
     client.update_chunk(library_id, "chunk-3", text="changed", embedding=[1, 2, 3, 4])
     assert client.count(library_id, filter={"text": "changed"}) == 1
     assert client.delete_chunks(library_id, filter={"text": "changed"}).deleted == 1

@@ -418,3 +418,15 @@ def test_a_client_that_leaves_while_it_sends_is_no_error_of_the_server(start_ser
     log = server.log.read_text()
     assert "ERROR" not in log
     assert "Traceback" not in log
+
+
+def test_a_hybrid_search_for_several_embeddings_joins_each_with_the_same_words(http, library_id):
+    fill(http, library_id, 6)
+    url = f"/v1/libraries/{library_id}/search/hybrid"
+    vectors = [make_vector(number).tolist() for number in (3, 1)]
+    options = {"text": "number 5", "k": 3, "include": ["scores"], "filter": {"document_id": "doc"}}
+    several = http.post(url, json={"embeddings": vectors, **options}).json()["results"]
+    assert several == [http.post(url, json={"embedding": one, **options}).json()["results"] for one in vectors]
+    assert_problem(http.post(url, json={"embeddings": [*vectors, [1]], **options}), 422, "embeddings.2")
+    assert_problem(http.post(url, json={"embeddings": vectors, "embedding": vectors[0], **options}), 422, "exactly one")
+    assert_problem(http.post(url, json=options), 422, "exactly one")

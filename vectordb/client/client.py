@@ -185,7 +185,7 @@ class Client:
         if document_id is not None:
             parameters["document_id"] = document_id
         if filter is not None:
-            parameters["filter"] = orjson.dumps(filter).decode()
+            parameters["filter"] = _dump(filter).decode()
         if include_embedding:
             parameters["include"] = "embedding"
         return _read(ChunkPage, self._transport.read("GET", _path(library_id, "chunks"), parameters=parameters))
@@ -293,8 +293,7 @@ class Client:
     ) -> SearchResponse | BatchSearchResponse:
         """Return the k nearest chunks of `embedding`, best first, or of each of `embeddings`."""
         body: dict[str, Any] = {
-            "embedding": None if embedding is None else _encode(embedding),
-            "embeddings": None if embeddings is None else [_encode(one) for one in embeddings],
+            **_embeddings(embedding, embeddings),
             **_options(k, filter, score_threshold, exact, include, group_by, min_log_position),
         }
         content = self._transport.read("POST", _path(library_id, "search"), content=_write(body))
@@ -302,6 +301,7 @@ class Client:
             return _read(BatchSearchResponse, content)
         return _read(SearchResponse, content)
 
+    @overload
     def hybrid_search(
         self,
         library_id: str,
@@ -315,14 +315,51 @@ class Client:
         include: Sequence[Literal["embedding", "scores"]] = (),
         group_by: Literal["document_id"] | None = None,
         min_log_position: int | None = None,
-    ) -> SearchResponse:
-        """Return the best chunks by embedding and by words; include "scores" to be told both scores of each."""
-        body = {
-            "embedding": _encode(embedding),
+    ) -> SearchResponse: ...
+
+    @overload
+    def hybrid_search(
+        self,
+        library_id: str,
+        *,
+        embeddings: Sequence[ArrayLike],
+        text: str,
+        k: int = 10,
+        filter: Filter | None = None,
+        score_threshold: float | None = None,
+        exact: bool = False,
+        include: Sequence[Literal["embedding", "scores"]] = (),
+        group_by: Literal["document_id"] | None = None,
+        min_log_position: int | None = None,
+    ) -> BatchSearchResponse: ...
+
+    def hybrid_search(
+        self,
+        library_id: str,
+        *,
+        embedding: ArrayLike | None = None,
+        embeddings: Sequence[ArrayLike] | None = None,
+        text: str,
+        k: int = 10,
+        filter: Filter | None = None,
+        score_threshold: float | None = None,
+        exact: bool = False,
+        include: Sequence[Literal["embedding", "scores"]] = (),
+        group_by: Literal["document_id"] | None = None,
+        min_log_position: int | None = None,
+    ) -> SearchResponse | BatchSearchResponse:
+        """Return the best chunks by embedding and by words; include "scores" to be told both scores of each.
+
+        For `embeddings`, a list each: every one of them joined with the same words.
+        """
+        body: dict[str, Any] = {
+            **_embeddings(embedding, embeddings),
             "text": text,
             **_options(k, filter, score_threshold, exact, include, group_by, min_log_position),
         }
         content = self._transport.read("POST", _path(library_id, "search", "hybrid"), content=_write(body))
+        if embeddings is not None:
+            return _read(BatchSearchResponse, content)
         return _read(SearchResponse, content)
 
     def count(self, library_id: str, *, filter: Filter | None = None) -> int:
@@ -363,6 +400,14 @@ def _options(
     }
 
 
+def _embeddings(embedding: ArrayLike | None, embeddings: Sequence[ArrayLike] | None) -> dict[str, Any]:
+    if (embedding is None) == (embeddings is None):
+        raise Invalid("exactly one of embedding and embeddings")
+    if embeddings is not None:
+        return {"embeddings": [_encode(one) for one in embeddings]}
+    return {} if embedding is None else {"embedding": _encode(embedding)}
+
+
 def _encode(embedding: ArrayLike) -> str:
     try:
         row = np.asarray(embedding, dtype=np.float32)
@@ -374,8 +419,12 @@ def _encode(embedding: ArrayLike) -> str:
 
 
 def _write(body: Mapping[str, Any]) -> bytes:
+    return _dump({name: value for name, value in body.items() if value is not None})
+
+
+def _dump(value: Mapping[str, Any]) -> bytes:
     try:
-        return orjson.dumps({name: value for name, value in body.items() if value is not None})
+        return orjson.dumps(value)
     except TypeError as exc:
         raise Invalid(f"the request cannot be written as JSON: {exc}") from exc
 

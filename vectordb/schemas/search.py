@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from vectordb.schemas.arrays import Embedding
+from vectordb.schemas.arrays import Embedding, FloatArray
 from vectordb.schemas.base import RequestModel, ResponseModel
 from vectordb.schemas.filters import FilterField
 
@@ -33,18 +33,11 @@ class SearchRequest(RequestModel):
     @model_validator(mode="after")
     def require_one_of_the_two(self) -> "SearchRequest":
         """Refuse neither and both."""
-        if (self.embedding is None) == (self.embeddings is None):
-            raise PydanticCustomError("embedding_or_embeddings", "exactly one of embedding and embeddings")
-        if self.embeddings is not None and len(self.embeddings) * self.k > MAX_RESULTS_PER_CALL:
-            limit = MAX_RESULTS_PER_CALL
-            raise PydanticCustomError("too_many_results", "embeddings times k is more than {limit}", {"limit": limit})
+        _require_one_of_the_two(self.embedding, self.embeddings, self.k)
         return self
 
 
-class HybridSearchRequest(RequestModel):
-    """POST …/search/hybrid: the words of `text` beside the embedding."""
-
-    embedding: Embedding
+class _HybridOptions(RequestModel):
     text: Annotated[str, Field(max_length=MAX_QUESTION_CHARACTERS)]
     k: K = 10
     filter: FilterField = None
@@ -53,6 +46,32 @@ class HybridSearchRequest(RequestModel):
     include: list[Literal["embedding", "scores"]] = Field(default_factory=list)
     group_by: Literal["document_id"] | None = None
     min_log_position: LogPosition | None = None
+
+
+class HybridSearchRequest(_HybridOptions):
+    """One hybrid search: the words of `text` beside the embedding."""
+
+    embedding: Embedding
+
+
+class HybridSearchCall(_HybridOptions):
+    """POST …/search/hybrid: the words of `text` beside one `embedding`, or beside each of several `embeddings`."""
+
+    embedding: Embedding | None = None
+    embeddings: Annotated[list[Embedding], Field(min_length=1, max_length=MAX_QUERIES_PER_CALL)] | None = None
+
+    @model_validator(mode="after")
+    def require_one_of_the_two(self) -> "HybridSearchCall":
+        """Refuse neither and both."""
+        _require_one_of_the_two(self.embedding, self.embeddings, self.k)
+        return self
+
+    def split(self) -> list[HybridSearchRequest]:
+        """Return one search for each embedding, in their order."""
+        options = {name: getattr(self, name) for name in _HybridOptions.model_fields}
+        if self.embeddings is None:
+            return [HybridSearchRequest.model_construct(**options, embedding=self.embedding)]
+        return [HybridSearchRequest.model_construct(**options, embedding=one) for one in self.embeddings]
 
 
 class CountRequest(RequestModel):
@@ -103,3 +122,11 @@ class CountResponse(ResponseModel):
     """How many chunks match."""
 
     count: int
+
+
+def _require_one_of_the_two(embedding: FloatArray | None, embeddings: list[FloatArray] | None, k: int) -> None:
+    if (embedding is None) == (embeddings is None):
+        raise PydanticCustomError("embedding_or_embeddings", "exactly one of embedding and embeddings")
+    if embeddings is not None and len(embeddings) * k > MAX_RESULTS_PER_CALL:
+        limit = MAX_RESULTS_PER_CALL
+        raise PydanticCustomError("too_many_results", "embeddings times k is more than {limit}", {"limit": limit})

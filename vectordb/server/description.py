@@ -24,7 +24,7 @@ _REQUESTS: list[type[BaseModel]] = [
     schemas.ChunkUpdate,
     schemas.ChunksDelete,
     schemas.SearchRequest,
-    schemas.HybridSearchRequest,
+    schemas.HybridSearchCall,
     schemas.CountRequest,
 ]
 

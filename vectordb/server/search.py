@@ -1,9 +1,13 @@
 """Searches. A short one runs on the event loop, a long one on a thread."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from fastapi import APIRouter, Request, Response
 
 from vectordb import schemas
-from vectordb.engine import Hit
+from vectordb.engine import Hit, Library
+from vectordb.errors import Invalid
 from vectordb.schemas import FloatArray
 from vectordb.server.description import gives, takes
 from vectordb.server.exchange import answer, library_of, read_body, run, show_hits
@@ -32,16 +36,20 @@ async def search(request: Request, library_id: str, min_log_position: Position =
     return await _answer_found(found, is_batch=wanted.embeddings is not None)
 
 
-@router.post("/search/hybrid", openapi_extra=takes(schemas.HybridSearchRequest), **gives(schemas.SearchResponse))
+@router.post(
+    "/search/hybrid",
+    openapi_extra=takes(schemas.HybridSearchCall),
+    **gives(schemas.SearchResponse | schemas.BatchSearchResponse),
+)
 async def search_hybrid(request: Request, library_id: str, min_log_position: Position = None) -> Response:
-    """The best chunks by embedding and by words, joined by reciprocal rank."""
+    """The best chunks by embedding and by words, joined by reciprocal rank; for `embeddings` a list each."""
     library = library_of(request)
-    wanted = await read_body(request, schemas.HybridSearchRequest)
+    wanted = await read_body(request, schemas.HybridSearchCall)
     library.require_log_position(max(wanted.min_log_position or 0, min_log_position or 0) or None)
-    if library.is_short(wanted):
-        found = library.search_hybrid(wanted)
-    else:
-        found = await run(lambda: library.search_hybrid(wanted))
+    if wanted.embeddings is not None:
+        return await run(lambda: answer({"results": show_hits(_search_each(library, wanted))}))
+    (one,) = wanted.split()
+    found = library.search_hybrid(one) if library.is_short(one) else await run(lambda: library.search_hybrid(one))
     return await _answer_found([found], is_batch=False)
 
 
@@ -68,3 +76,12 @@ async def _answer_found(found: list[list[Hit]], *, is_batch: bool) -> Response:
 
 def _size_of(embedding: FloatArray | None) -> int:
     return 0 if embedding is None else len(embedding) * _BYTES_PER_NUMBER
+
+
+def _search_each(library: Library, wanted: schemas.HybridSearchCall) -> Iterator[list[Hit]]:
+    for place, one in enumerate(wanted.split()):
+        try:
+            yield library.search_hybrid(one)
+        except Invalid as exc:  # raised for a vector that does not fit: say which
+            errors = [replace(error, attr=f"embeddings.{place}") for error in exc.errors]
+            raise Invalid(f"embeddings.{place}: {exc.detail}", errors=errors) from exc
