@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 
 from tests.vectordb.conftest import REPOSITORY, make_chunk, make_vector
-from vectordb.client import Client, Conflict, Invalid, NotFound, StorageFull, Unauthorized, Unavailable, VectorDBError
+from vectordb.client import (
+    Client,
+    Conflict,
+    Invalid,
+    NotFound,
+    StorageFull,
+    Unauthorized,
+    Unavailable,
+    VectorDBError,
+    transport,
+)
 
 
 def test_a_whole_life_through_the_client(client, library_id):
@@ -204,6 +214,9 @@ def test_a_write_is_never_repeated():
         ("418 I'm a teapot", b'{"detail": "tea", "errors": [1]}', VectorDBError),
         ("200 OK", b'{"count": "many"}', Unavailable),
         ("200 OK", b"<html>", Unavailable),
+        ("422 Unprocessable Entity", b'{"detail": "no", "errors": 5}', Invalid),
+        ("200 OK\r\nContent-Encoding: gzip", b"no gzip", Unavailable),
+        ("302 Found\r\nLocation: http://[", b"", VectorDBError),
     ],
 )
 def test_a_server_that_talks_nonsense_ends_in_an_error_of_ours(status, body, error):
@@ -224,6 +237,56 @@ def test_a_server_that_says_nothing_is_unavailable_after_the_timeout():
             client.count("lib")
         silent.set()
         assert len(requests) == 1
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
+def test_a_server_that_trickles_is_unavailable_after_the_timeout_of_the_whole_call(head):
+    """Each wait is short, in the head of the answer as in its body; without a deadline this would take a minute."""
+    given_up = threading.Event()
+
+    def trickle(connection: socket.socket, number: int) -> None:
+        connection.sendall(head)
+        for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000:
+            if given_up.wait(0.05):
+                break
+            connection.sendall(bytes([byte]))
+        raise StopIteration
+
+    with misbehaving(trickle) as (url, requests), Client(url, timeout_s=0.3) as client:
+        with pytest.raises(Unavailable, match="in time"):
+            client.count("lib")
+        given_up.set()
+        assert len(requests) == 1
+
+
+def test_an_answer_without_end_is_given_up(monkeypatch):
+    monkeypatch.setattr(transport, "_MOST_ANSWER_BYTES", 1_000)
+    with (
+        misbehaving(lambda connection, _: reply(connection, "200 OK", b" " * 2_000)) as (url, _),
+        Client(url, timeout_s=2) as client,
+        pytest.raises(Unavailable, match="larger"),
+    ):
+        client.count("lib")
+
+
+@pytest.mark.parametrize("api_key", ["k\u20acy", "a\nb", " s3cret", "k\x00"])
+def test_a_key_that_no_header_can_carry_is_refused_at_once(api_key):
+    with pytest.raises(ValueError, match="API key") as caught:
+        Client("http://127.0.0.1:1", api_key=api_key)
+    assert api_key not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://[", "nothing", "ftp://127.0.0.1", "http://127.0.0.1:99999"])
+def test_a_url_that_leads_nowhere_is_unavailable(url):
+    with pytest.raises(Unavailable), Client(url, timeout_s=1) as client:
+        client.count("lib")
+
+
+def test_a_filter_that_json_cannot_carry_is_refused_before_it_is_sent():
+    with Client("http://127.0.0.1:1") as client:
+        for call in (client.list_chunks, client.count):
+            with pytest.raises(Invalid, match="JSON"):
+                call("lib", filter={1: 2})
 
 
 def test_the_client_brings_neither_engine_nor_server_along():

@@ -39,7 +39,7 @@ class Client:
 
     Every method raises `Unavailable` when the database cannot be reached, does not answer in time or answers 5xx;
     `Unauthorized`, `NotFound`, `Conflict` and `Invalid` as the database says. A write that ended in `Unavailable` may
-    have been carried out; upserts and deletions can be repeated safely.
+    have been carried out; upserts and deletions can be repeated safely. `timeout_s` bounds each call as a whole.
     """
 
     def __init__(self, base_url: str, *, api_key: str | None = None, timeout_s: float = 10.0) -> None:

@@ -1,11 +1,13 @@
 """Requests over one pool of connections: errors translated, dropped keep-alive connections forgiven."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import orjson
 
+from vectordb.client.deadline import Deadline, DeadlineTransport
 from vectordb.errors import (
     Conflict,
     FieldError,
@@ -25,8 +27,11 @@ _ERRORS: tuple[type[VectorDBError], ...] = (
     *(Invalid, Malformed, Unauthorized, NotFound, Conflict, TooLarge, UnsupportedMedia, StorageFull),
 )
 _BY_STATUS = {error.status: error for error in _ERRORS}
+_SECONDS = re.compile(r"[0-9]{1,9}")
 _KEEP_ALIVE_S = 30.0  # below the server's 75, so that it is us who close an idle connection
 _MOST_CONNECTIONS = 64
+_MOST_ANSWER_BYTES = 256 * 1024 * 1024
+"""Four times what the server lets an answer grow to: what is larger comes from something else."""
 
 Parameters = Mapping[str, str | int | bool]
 
@@ -35,17 +40,28 @@ class Transport:
     """Sends JSON, returns JSON. Safe to share between threads."""
 
     def __init__(self, base_url: str, *, api_key: str | None, timeout_s: float) -> None:
-        """`timeout_s` bounds the connecting, each wait for bytes, and the wait for a free connection."""
-        headers = {} if api_key is None else {"X-API-KEY": api_key}
+        """`timeout_s` bounds each call as a whole. Raises ValueError for a key that no header can carry."""
+        if api_key and not (api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()):
+            raise ValueError("the API key must be printable ASCII without spaces around it")
+        headers = {"X-API-KEY": api_key} if api_key else {}
         limits = httpx.Limits(
             max_connections=_MOST_CONNECTIONS,
             max_keepalive_connections=_MOST_CONNECTIONS,
             keepalive_expiry=_KEEP_ALIVE_S,
         )
-        # The database stands next door: proxies of the environment are none of its business.
-        self._http = httpx.Client(
-            base_url=base_url.rstrip("/"), headers=headers, timeout=timeout_s, limits=limits, trust_env=False
-        )
+        self._timeout_s = timeout_s
+        self._deadline = Deadline()
+        try:
+            # The database stands next door: proxies of the environment are none of its business.
+            self._http = httpx.Client(
+                base_url=base_url.rstrip("/"),
+                headers=headers,
+                timeout=timeout_s,
+                transport=DeadlineTransport(self._deadline, limits),
+                trust_env=False,
+            )
+        except httpx.InvalidURL as exc:
+            raise Unavailable(f"the vector database's URL cannot be used: {exc}") from exc
 
     def close(self) -> None:
         """Close the connections."""
@@ -55,34 +71,50 @@ class Transport:
         self, method: str, path: str, *, content: bytes | None = None, parameters: Parameters | None = None
     ) -> bytes:
         """Send a request that changes nothing; once more when a kept connection turns out to be dropped."""
-        try:
-            return self._send(method, path, content, parameters)
-        except _Dropped:
-            return self._send(method, path, content, parameters)
+        with self._deadline.within(self._timeout_s):
+            try:
+                return self._send(method, path, content, parameters)
+            except _Dropped:
+                return self._send(method, path, content, parameters)
 
     def write(self, method: str, path: str, *, content: bytes | None = None) -> bytes:
         """Send a request that changes something, once. After Unavailable it may have been carried out or not."""
-        return self._send(method, path, content, None)
+        with self._deadline.within(self._timeout_s):
+            return self._send(method, path, content, None)
 
     def _send(self, method: str, path: str, content: bytes | None, parameters: Parameters | None) -> bytes:
         headers = {} if content is None else {"Content-Type": "application/json"}
         try:
-            answer = self._http.request(method, path, content=content, params=parameters, headers=headers)
+            with self._http.stream(method, path, content=content, params=parameters, headers=headers) as answer:
+                body = _read_bounded(answer)
         except httpx.TimeoutException as exc:
             raise Unavailable(f"the vector database did not answer in time ({type(exc).__name__})") from exc
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as exc:
             raise _Dropped("the connection to the vector database broke off") from exc
         except httpx.TransportError as exc:
             raise Unavailable(f"the vector database cannot be reached: {exc}") from exc
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise Unavailable(f"the vector database cannot be understood: {exc}") from exc
         except RuntimeError as exc:  # httpx's word for a client that was closed
             raise Unavailable(str(exc)) from exc
         if answer.is_success:
-            return answer.content
-        raise read_problem(answer.status_code, answer.content, answer.headers.get("Retry-After"))
+            return body
+        raise read_problem(answer.status_code, body, answer.headers.get("Retry-After"))
 
 
 class _Dropped(Unavailable):
     """The connection broke off after it stood."""
+
+
+def _read_bounded(answer: httpx.Response) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    for part in answer.iter_bytes():
+        size += len(part)
+        if size > _MOST_ANSWER_BYTES:
+            raise Unavailable(f"the vector database's answer is larger than {_MOST_ANSWER_BYTES} bytes")
+        parts.append(part)
+    return b"".join(parts)
 
 
 def read_problem(status: int, content: bytes, retry_after: str | None) -> VectorDBError:
@@ -96,11 +128,12 @@ def read_problem(status: int, content: bytes, retry_after: str | None) -> Vector
     detail = str(problem.get("detail") or f"the vector database answered {status}")
     if status >= 500 and status != StorageFull.status:
         read_only = problem.get("title") == ReadOnly.title
-        wait_s = int(retry_after) if retry_after is not None and retry_after.isdigit() else 1
+        wait_s = int(retry_after) if retry_after is not None and _SECONDS.fullmatch(retry_after) else 1
         return (ReadOnly if read_only else Unavailable)(detail, status=status, retry_after_s=wait_s)
+    told = problem.get("errors")
     errors = [
         FieldError(str(item.get("code", "")), str(item.get("detail", "")), str(item.get("attr", "")))
-        for item in problem.get("errors") or ()
+        for item in (told if isinstance(told, list) else ())
         if isinstance(item, dict)
     ]
     return _BY_STATUS.get(status, VectorDBError)(detail, errors=errors, status=status)
