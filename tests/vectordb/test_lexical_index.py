@@ -112,3 +112,33 @@ def test_readers_beside_a_writer_never_fail_and_never_see_what_was_removed_befor
     for reader in readers:
         reader.join()
     assert wrong == []
+
+
+def test_words_are_cut_before_they_are_kept():
+    tokeniser = Tokeniser()
+    long = "x" * 1_000_000
+    assert tokeniser.tokenise(long) == tokeniser.tokenise(long[:64]) == tokeniser.tokenise(long[:65])
+    assert max(map(len, tokeniser._stems)) == 64
+    index = LexicalIndex()
+    index.add(np.array([1]), [long])
+    assert index.search(f"{long} or more", 1)[0].tolist() == [1]
+
+
+def test_the_cache_of_stems_stays_within_its_bound():
+    tokeniser = Tokeniser(most_cached_words=100)
+    tokeniser.tokenise(" ".join(f"word{number}" for number in range(1_000)))
+    assert 0 < len(tokeniser._stems) <= 100
+
+
+@pytest.mark.parametrize("removing", [True, False], ids=["removed", "replaced"])
+def test_words_that_no_text_holds_any_more_are_forgotten(removing):
+    index = LexicalIndex(smallest_tail=256)
+    index.add(np.array([0]), ["a broker stays"])
+    for step in range(20):
+        index.add(np.array([1]), [" ".join(f"w{step}x{number}" for number in range(300))])
+        if removing:
+            index.remove(np.array([1]))
+    assert len(index._state.terms) < 1_000
+    assert index.search("broker", 1)[0].tolist() == [0]
+    assert index.search("w19x7", 1)[0].tolist() == [-1 if removing else 1]
+    assert index.search("w3x7", 1)[0].tolist() == [-1]

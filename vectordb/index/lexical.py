@@ -4,6 +4,7 @@ Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond"
 ln(1 + (N - n + 0.5) / (n + 0.5)), which is never negative.
 
     slots    one per text that was added, in the order of adding: its id, its length in words, live or dead
+    terms    the number of each word; grows until a merge leaves out, and numbers anew, what no text holds any more
     main     postings by term: those of term t at offsets[t] .. offsets[t + 1], by rising slot
     tail     postings of texts added since, in order of adding: (term, slot, frequency)
 
@@ -46,6 +47,7 @@ class _Postings:
 
 @dataclass(frozen=True, slots=True)
 class _State:
+    terms: dict[str, int]  # shared with later states until a merge; a term that this state lacks has no postings in it
     ids: IdArray  # (slot capacity,)
     lengths: _Ints  # (slot capacity,)
     live: NDArray[np.bool_]  # (slot capacity,); True beyond `slot_count`
@@ -69,7 +71,6 @@ class LexicalIndex:
         self._smallest_tail = smallest_tail
         self._tokeniser = Tokeniser()
         self._writing = threading.Lock()
-        self._terms: dict[str, int] = {}  # grows only; a reader that finds a term its state lacks finds no postings
         self._slots: dict[int, int] = {}  # the writer's: id -> its live slot
         self._state = _make_state()
 
@@ -102,7 +103,7 @@ class LexicalIndex:
             state = self._without(self._state, ids)
             for removed in ids.tolist():
                 self._slots.pop(removed, None)
-            if state.slot_count > self._smallest_tail and state.live_count < state.slot_count // 2:
+            if self._is_mostly_dead(state):
                 state = self._merge(state)
             self._state = state
 
@@ -112,7 +113,7 @@ class LexicalIndex:
         state = self._state
         scores = np.zeros(state.slot_count, dtype=np.float64)
         for token, times in sorted(wanted.items()):
-            term = self._terms.get(token)
+            term = state.terms.get(token)
             if term is not None:
                 self._score_term(state, term, times, scores)
         found = np.flatnonzero(scores)
@@ -128,7 +129,7 @@ class LexicalIndex:
         """Write the live texts' postings to `path`, whole or not at all."""
         with self._writing:
             self._state = state = self._merge(self._state)
-            vocabulary = orjson.dumps(list(self._terms))
+            vocabulary = orjson.dumps(list(state.terms))
         arrays: dict[str, NDArray[Any]] = {
             "ids": state.ids[: state.slot_count],
             "lengths": state.lengths[: state.slot_count],
@@ -150,13 +151,19 @@ class LexicalIndex:
             ids, lengths = arrays["ids"], arrays["lengths"]
         except (KeyError, ValueError) as exc:
             raise IndexFileInvalid(f"{path.name} lacks a part: {exc}") from exc
-        index._terms = {word: number for number, word in enumerate(words)}
         index._slots = dict(zip(ids.tolist(), range(len(ids)), strict=True))
         live = np.ones(len(ids), dtype=np.bool_)
         index._state = replace(
-            _make_state(), ids=ids, lengths=lengths, live=live, main=main,
-            slot_count=len(ids), live_count=len(ids), live_words=int(lengths.sum()),
-        )  # fmt: skip
+            _make_state(),
+            terms={word: number for number, word in enumerate(words)},
+            ids=ids,
+            lengths=lengths,
+            live=live,
+            main=main,
+            slot_count=len(ids),
+            live_count=len(ids),
+            live_words=int(lengths.sum()),
+        )
         return index
 
     def _score_term(self, state: _State, term: int, times: int, scores: NDArray[np.float64]) -> None:
@@ -170,6 +177,13 @@ class LexicalIndex:
         mean_length = state.live_words / state.live_count
         norms = self._k1 * (1.0 - self._b + self._b * state.lengths[slots] / mean_length)
         scores[slots] += times * idf * frequencies * (self._k1 + 1.0) / (frequencies + norms)
+
+    def _is_mostly_dead(self, state: _State) -> bool:
+        """Whether more than half of the texts, or of the words, of an index that is not small belong to dead texts."""
+        words = int(state.lengths[: state.slot_count].sum(dtype=np.int64))
+        if max(state.slot_count, words) <= self._smallest_tail:
+            return False
+        return state.live_count < state.slot_count // 2 or state.live_words < words // 2
 
     def _without(self, state: _State, ids: IdArray) -> _State:
         slots = [slot for slot in map(self._slots.get, ids.tolist()) if slot is not None]
@@ -186,7 +200,7 @@ class LexicalIndex:
         )
 
     def _append(self, state: _State, ids: IdArray, counted: Sequence[Counter[str]]) -> _State:
-        terms = self._terms
+        terms = state.terms
         new_terms = [terms.setdefault(token, len(terms)) for counts in counted for token in counts]
         new_frequencies = [times for counts in counted for times in counts.values()]
         first, end = state.slot_count, state.slot_count + len(ids)
@@ -209,7 +223,7 @@ class LexicalIndex:
         )
 
     def _merge(self, state: _State) -> _State:
-        """Return a state without tail and without dead texts; slots are numbered anew."""
+        """Return a state without tail, dead texts and words that only they held; slots and terms are numbered anew."""
         live = state.live[: state.slot_count]
         kept = np.flatnonzero(live)
         renumbered = np.cumsum(live, dtype=np.int32) - 1
@@ -220,13 +234,15 @@ class LexicalIndex:
         frequencies = np.concatenate([main.frequencies, state.tail_frequencies[:count]])
         in_live = live[slots]
         terms, slots, frequencies = terms[in_live], renumbered[slots[in_live]], frequencies[in_live]
+        vocabulary, terms = _drop_unused(state.terms, terms)
         order = np.argsort(terms, kind="stable")  # slots rise within a term already
-        offsets = np.zeros(len(self._terms) + 1, dtype=np.int64)
-        np.cumsum(np.bincount(terms, minlength=len(self._terms)), out=offsets[1:])
+        offsets = np.zeros(len(vocabulary) + 1, dtype=np.int64)
+        np.cumsum(np.bincount(terms, minlength=len(vocabulary)), out=offsets[1:])
         ids = state.ids[kept]
         self._slots = dict(zip(ids.tolist(), range(len(ids)), strict=True))
         return replace(
             _make_state(),
+            terms=vocabulary,
             ids=ids,
             lengths=state.lengths[kept],
             live=np.ones(len(kept), dtype=np.bool_),
@@ -235,6 +251,18 @@ class LexicalIndex:
             live_words=state.live_words,
             main=_Postings(offsets, slots[order], frequencies[order]),
         )
+
+
+def _drop_unused(vocabulary: dict[str, int], terms: _Ints) -> tuple[dict[str, int], _Ints]:
+    """Return a vocabulary of those words that occur in `terms` (postings,), and `terms` in its numbers."""
+    is_used = np.zeros(len(vocabulary), dtype=np.bool_)
+    is_used[terms] = True
+    if is_used.all():
+        return vocabulary, terms
+    renumbered = np.cumsum(is_used, dtype=np.int32) - 1
+    # A dict keeps the order of adding, which is that of the numbers.
+    kept = (word for word, used in zip(vocabulary, is_used.tolist(), strict=True) if used)
+    return {word: number for number, word in enumerate(kept)}, renumbered[terms]
 
 
 def _read_postings(state: _State, term: int) -> tuple[_Ints, _Ints]:
@@ -284,6 +312,7 @@ def _grow(values: NDArray[_Int], capacity: int) -> NDArray[_Int]:
 def _make_state() -> _State:
     ints = np.zeros(0, dtype=np.int32)
     return _State(
+        terms={},
         ids=np.zeros(0, dtype=np.int64),
         lengths=ints,
         live=np.ones(0, dtype=np.bool_),

@@ -17,9 +17,12 @@ _LONGEST_WORD = 64
 
 
 class Tokeniser:
-    """Splits text into stems; a word's stem is computed once. Safe to share between threads."""
+    """Splits text into stems; a word's stem is computed once while it is cached. Safe to share between threads.
 
-    def __init__(self, *, most_cached_words: int = 500_000) -> None:
+    A full cache is emptied: the words that are common are back in it soon.
+    """
+
+    def __init__(self, *, most_cached_words: int = 100_000) -> None:
         self._stemmer = snowballstemmer.stemmer("english")
         self._stemming = threading.Lock()  # the stemmer works on fields of its own
         self._most_cached_words = most_cached_words
@@ -29,7 +32,8 @@ class Tokeniser:
         """Return the stems of `text` in order, stop words left out, words cut at 64 characters."""
         stems = self._stems
         tokens: list[str] = []
-        for word in _WORD.findall(text.lower()):
+        for whole in _WORD.findall(text.lower()):
+            word = whole[:_LONGEST_WORD]  # before it is kept anywhere: a megabyte without a space is one word
             if word in _STOP_WORDS:
                 continue
             stem = stems.get(word)
@@ -38,7 +42,7 @@ class Tokeniser:
 
     def _stem(self, word: str) -> str:
         with self._stemming:
-            stem: str = self._stemmer.stemWord(word[:_LONGEST_WORD])
+            stem: str = self._stemmer.stemWord(word)
         if len(self._stems) >= self._most_cached_words:
             self._stems = {}
         self._stems[word] = stem
