@@ -147,4 +147,39 @@ def test_many_queries_in_one_call_answer_as_one_by_one(removed):
     for number, query in enumerate(queries):
         alone_ids, alone_scores = index.search(query[np.newaxis], 5)
         assert ids[number].tolist() == alone_ids[0].tolist()
-        np.testing.assert_allclose(scores[number], alone_scores[0], rtol=1e-6)
+        assert scores[number].tolist() == alone_scores[0].tolist()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dimension", [1, 7, 384])
+def test_equal_vectors_have_equal_scores_and_stand_by_id(metric, dimension):
+    index = FlatIndex(dimension, metric)
+    copied = _vectors(1, 1, dimension)
+    copies = np.arange(0, 406, 2)
+    index.add(copies[::-1], np.repeat(copied, len(copies), axis=0))
+    index.add(np.arange(1, 400, 2), _vectors(2, 200, dimension))
+    for query in _vectors(3, 10, dimension):
+        ids, scores = index.search(query[np.newaxis], 403)
+        of_copies = ids[0] % 2 == 0
+        assert len(set(scores[0][of_copies].tolist())) == 1
+        if dimension > 1:  # under cosine, one dimension has two directions only, and all tie
+            assert ids[0][of_copies].tolist() == copies.tolist()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1_000), k=st.integers(1, 30), dimension=st.sampled_from([2, 33, 384]))
+def test_a_score_is_the_same_alone_in_a_batch_and_under_a_filter(metric, seed, k, dimension):
+    index = FlatIndex(dimension, metric)
+    vectors = _vectors(seed, 120, dimension) * np.float32(10.0) ** np.random.default_rng(seed).integers(-8, 8, (120, 1))
+    index.add(np.arange(120), vectors[np.random.default_rng(seed).integers(0, 60, 120)].astype(np.float32))
+    queries = _vectors(seed + 1, 7, dimension)
+    batch_ids, batch_scores = index.search(queries, k)
+    all_ids, all_scores = index.search(queries, 120)
+    assert batch_ids.tolist() == all_ids[:, :k].tolist()
+    assert batch_scores.tolist() == all_scores[:, :k].tolist()
+    for number, query in enumerate(queries):
+        alone_ids, alone_scores = index.search(query[np.newaxis], k)
+        among_ids, among_scores = index.search(query[np.newaxis], k, allowed=np.sort(batch_ids[number]))
+        assert alone_ids[0].tolist() == among_ids[0].tolist() == batch_ids[number].tolist()
+        assert alone_scores[0].tolist() == among_scores[0].tolist() == batch_scores[number].tolist()

@@ -3,10 +3,14 @@
 Rows stand in an array with room to spare and are only ever appended; a removed or replaced row is marked dead in a mask
 that is copied before it changes. A state is (arrays, mask, how many rows of them count), so that what a writer appends
 beyond an older state's count does not concern that state's readers.
+
+A search scores all rows fast, then those that may be among the best once more, each by itself: equal vectors have equal
+scores, the same ones alone, in a batch and beside other rows.
 """
 
 import threading
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,16 @@ from numpy.typing import NDArray
 
 from vectordb.errors import Invalid
 from vectordb.index.array_file import read_arrays, write_arrays
-from vectordb.kernels import normalise_rows, pad_results, score_rows, select_top_k
+from vectordb.kernels import (
+    bound_error,
+    measure_rows,
+    normalise_rows,
+    pad_results,
+    score_exactly,
+    score_rows,
+    select_above,
+    select_top_k,
+)
 from vectordb.schemas.arrays import FloatArray, IdArray
 from vectordb.schemas.base import Metric
 
@@ -31,6 +44,7 @@ class _State:
     live: NDArray[np.bool_]  # (capacity,); True beyond `count`
     count: int
     dead: int
+    longest: float  # at least the length of every row
 
 
 class FlatIndex:
@@ -75,7 +89,8 @@ class FlatIndex:
             state.ids[state.count : end] = ids
             state.rows[state.count : end] = rows
             self._slots.update(zip(ids.tolist(), range(state.count, end), strict=True))
-            self._state = replace(state, count=end)
+            longest = max(state.longest, float(measure_rows(rows).max()))
+            self._state = replace(state, count=end, longest=longest)
 
     def remove(self, ids: IdArray) -> None:
         """Remove `ids`; those that are not there are passed over."""
@@ -101,11 +116,11 @@ class FlatIndex:
             within = np.isin(ids, allowed)
             wanted = within if wanted is None else within & wanted
         if wanted is None:
-            return pad_results(self._scan(ids, rows, prepared, k), k)
+            return pad_results(self._scan(ids, rows, prepared, k, state.longest), k)
         places = np.flatnonzero(wanted)
         if 2 * len(places) < len(ids):  # to copy few rows is cheaper than to score all
-            return pad_results(self._scan(ids[places], rows[places], prepared, k), k)
-        return pad_results(self._scan(ids, rows, prepared, k, places), k)
+            return pad_results(self._scan(ids[places], rows[places], prepared, k, state.longest), k)
+        return pad_results(self._scan(ids, rows, prepared, k, state.longest, places), k)
 
     def save(self, path: Path) -> None:
         """Write the live rows to `path`, whole or not at all."""
@@ -126,17 +141,26 @@ class FlatIndex:
         return index
 
     def _scan(
-        self, ids: IdArray, rows: FloatArray, queries: FloatArray, k: int, places: IdArray | None = None
+        self,
+        ids: IdArray,
+        rows: FloatArray,
+        queries: FloatArray,
+        k: int,
+        longest: float,
+        places: IdArray | None = None,
     ) -> list[tuple[IdArray, FloatArray]]:
         """Return the k best of `rows` for each query; of those at `places` only, when they are given."""
         found: list[tuple[IdArray, FloatArray]] = []
         step = max(1, _MOST_SCORES_AT_ONCE // max(1, len(rows)))
         for start in range(0, len(queries), step):
-            for scores in score_rows(rows, queries[start : start + step], self._metric):
+            block = queries[start : start + step]
+            for query, scores in zip(block, score_rows(rows, block, self._metric), strict=True):
+                margin = partial(bound_error, self._metric, query, longest)
                 if places is None:
-                    found.append(select_top_k(ids, scores, k))
+                    chosen = select_above(scores, k, margin)
                 else:
-                    found.append(select_top_k(ids[places], scores[places], k))
+                    chosen = places[select_above(scores[places], k, margin)]
+                found.append(select_top_k(ids[chosen], score_exactly(rows[chosen], query, self._metric), k))
         return found
 
     def _prepare(self, vectors: FloatArray) -> FloatArray:
@@ -166,7 +190,8 @@ class FlatIndex:
         compacted.ids[:kept] = state.ids[: state.count][live]
         compacted.rows[:kept] = state.rows[: state.count][live]
         self._slots = dict(zip(compacted.ids[:kept].tolist(), range(kept), strict=True))
-        return replace(compacted, count=kept)
+        longest = float(measure_rows(compacted.rows[:kept]).max(initial=0.0))
+        return replace(compacted, count=kept, longest=longest)
 
 
 def _make_state(capacity: int, dimension: int) -> _State:
@@ -176,4 +201,5 @@ def _make_state(capacity: int, dimension: int) -> _State:
         live=np.ones(capacity, dtype=np.bool_),
         count=0,
         dead=0,
+        longest=0.0,
     )

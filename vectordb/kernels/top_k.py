@@ -1,5 +1,7 @@
 """The best k of many scores, the same ones every time."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from vectordb.schemas.arrays import FloatArray, IdArray
@@ -17,6 +19,18 @@ def select_top_k(ids: IdArray, scores: FloatArray, k: int) -> tuple[IdArray, Flo
         ids, scores = ids[candidates], scores[candidates]
     order = np.lexsort((ids, -scores))[:k]
     return ids[order], scores[order]
+
+
+def select_above(scores: FloatArray, k: int, margin: Callable[[float], float]) -> IdArray:
+    """Return the places of all `scores` (n,) that may be among the k best.
+
+    Each may be off by `margin` of the k-th best; k >= 1.
+    """
+    if len(scores) <= k:
+        return np.arange(len(scores))
+    kth = float(np.partition(scores, len(scores) - k)[len(scores) - k])
+    # The k-th itself may be too high by the margin, and another too low.
+    return np.flatnonzero(scores >= np.float64(kth - 2.0 * margin(kth)))
 
 
 def pad_results(found: list[tuple[IdArray, FloatArray]], k: int) -> tuple[IdArray, FloatArray]:
