@@ -42,11 +42,10 @@ def _serve(arguments: argparse.Namespace) -> int:
     except ValidationError as exc:
         for error in exc.errors(include_input=False, include_context=False, include_url=False):
             name = str(error["loc"][0]) if error["loc"] else "settings"
-            flag = "--" + name.replace("_", "-")
-            print(f"vectordb: {flag} (VECTORDB_{name.upper()}): {error['msg']}", file=sys.stderr)  # noqa: T201
-        return _USAGE_ERROR
-    if settings.api_key is not None and not settings.api_key.get_secret_value():
-        print("vectordb: VECTORDB_API_KEY is empty: unset it, or give it a value", file=sys.stderr)  # noqa: T201
+            variable = f"VECTORDB_{name.upper()}"
+            # A secret has no flag: others could read it in the list of processes.
+            told = f"--{name.replace('_', '-')} ({variable})" if name in named else variable
+            print(f"vectordb: {told}: {error['msg']}", file=sys.stderr)  # noqa: T201
         return _USAGE_ERROR
     if settings.api_key is None and not arguments.insecure and not _is_loopback(settings.host):
         print(  # noqa: T201

@@ -430,3 +430,15 @@ def test_a_hybrid_search_for_several_embeddings_joins_each_with_the_same_words(h
     assert_problem(http.post(url, json={"embeddings": [*vectors, [1]], **options}), 422, "embeddings.2")
     assert_problem(http.post(url, json={"embeddings": vectors, "embedding": vectors[0], **options}), 422, "exactly one")
     assert_problem(http.post(url, json=options), 422, "exactly one")
+
+
+@pytest.mark.parametrize("path", ["", "/{library_id}/chunks", "/{library_id}/documents"])
+def test_an_empty_cursor_is_refused(http, library_id, path):
+    url = "/v1/libraries" + path.format(library_id=library_id)
+    assert_problem(http.get(url, params={"cursor": ""}), 422, "cursor")
+
+
+@pytest.mark.parametrize("name", ["", "   ", "\t\n", "a\0b"])
+def test_a_library_is_not_named_by_nothing(http, library_id, name):
+    assert_problem(http.post("/v1/libraries", json={"name": name, "dimension": 2}), 422, "name")
+    assert_problem(http.patch(f"/v1/libraries/{library_id}", json={"name": name}), 422, "name")

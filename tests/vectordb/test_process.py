@@ -13,6 +13,7 @@ import pytest
 from tests.vectordb.conftest import REPOSITORY, clean_environment, make_chunk, make_vector
 from vectordb.__main__ import main
 from vectordb.client import NotFound, Unavailable
+from vectordb.server.settings import Settings
 
 CYCLES = 4
 WRITERS = 4
@@ -203,7 +204,12 @@ def test_readers_beside_a_writer_find_whole_writes_only(start_server):
         (["serve", "--data", "x"], {"VECTORDB_MAX_BODY_BYTES": "lots"}, "VECTORDB_MAX_BODY_BYTES"),
         (["serve", "--data", "x", "--nonsense"], {}, "--nonsense"),
         (["serve", "--data", "x", "--host", "0.0.0.0"], {}, "API key"),
-        (["serve", "--data", "x"], {"VECTORDB_API_KEY": ""}, "VECTORDB_API_KEY"),
+        (["serve", "--data", "x", "--host", "0.0.0.0"], {"VECTORDB_API_KEY": ""}, "without an API key"),
+        (["serve", "--data", "x"], {"VECTORDB_API_KEY": "s3cret\u20ac"}, "VECTORDB_API_KEY: must be printable ASCII"),
+        (["serve", "--data", "x"], {"VECTORDB_API_KEY": "s3\x07cret"}, "VECTORDB_API_KEY: must be printable ASCII"),
+        (["serve", "--data", "x"], {"VECTORDB_API_KEY": "s3cret\n"}, "VECTORDB_API_KEY: must be printable ASCII"),
+        (["serve", "--data", ""], {}, "--data (VECTORDB_DATA): must name a folder"),
+        (["serve"], {"VECTORDB_DATA": ""}, "--data (VECTORDB_DATA): must name a folder"),
         ([], {}, "serve"),
     ],
 )
@@ -211,6 +217,14 @@ def test_what_is_not_understood_is_refused_with_exit_code_2(run_main, arguments,
     code, told = run_main(*arguments, **environment)
     assert code == 2
     assert named in told
+    assert "s3" not in told
+
+
+def test_an_empty_api_key_is_none(monkeypatch):
+    monkeypatch.setenv("VECTORDB_API_KEY", "")
+    assert Settings(data="x").api_key is None
+    monkeypatch.setenv("VECTORDB_API_KEY", "s3cret key!")
+    assert Settings(data="x").api_key.get_secret_value() == "s3cret key!"
 
 
 def test_a_secret_is_not_shown_when_another_setting_is_wrong(run_main):

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from vectordb.schemas.arrays import MAX_DIMENSION
@@ -11,6 +11,17 @@ from vectordb.schemas.base import Id, Metadata, Metric, Name, RequestModel, Resp
 
 SERVED_INDEX_TYPES = ("flat",)
 KNOWN_INDEX_TYPES = ("flat", "ivf", "hnsw")
+
+
+def _check_name(value: str) -> str:
+    if not value.strip():
+        raise PydanticCustomError("name_blank", "must not be blank")
+    if "\0" in value:
+        raise PydanticCustomError("name_nul", "must not hold a NUL character")
+    return value
+
+
+LibraryName = Annotated[Name, AfterValidator(_check_name)]
 
 
 class IndexSpec(RequestModel):
@@ -32,7 +43,7 @@ class LibraryCreate(RequestModel):
     """POST /v1/libraries."""
 
     id: Id | None = None
-    name: Name
+    name: LibraryName
     metadata: Metadata = Field(default_factory=dict)
     dimension: Annotated[int, Field(ge=1, le=MAX_DIMENSION)]
     metric: Metric = "cosine"
@@ -45,7 +56,7 @@ class LibraryUpdate(RequestModel):
     `dimension` and `metric` may be sent and must be what they are: they never change.
     """
 
-    name: Name | None = None
+    name: LibraryName | None = None
     metadata: Metadata | None = None
     dimension: int | None = None
     metric: Metric | None = None

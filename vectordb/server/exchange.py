@@ -130,6 +130,8 @@ def decode_cursor(cursor: str | None) -> str | None:
     """Return what `encode_cursor` was given. Raises Invalid."""
     if cursor is None:
         return None
+    if not cursor:
+        raise refuse_parameter("cursor", "is empty: leave it out for the first page")
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as exc:

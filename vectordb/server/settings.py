@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -17,3 +18,22 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8003
     api_key: SecretStr | None = None
     max_body_bytes: Annotated[int, Field(ge=1_024, le=2**31)] = 128 * 1024 * 1024
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def refuse_no_folder(cls, value: object) -> object:
+        """Refuse an empty path: it would mean the folder that the process happens to stand in."""
+        if isinstance(value, str) and (not value.strip() or "\0" in value):
+            raise PydanticCustomError("data_empty", "must name a folder, and not be empty")
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def require_a_key_for_headers(cls, value: SecretStr | None) -> SecretStr | None:
+        """Take an empty key for none; refuse one that no header can carry, which nobody could ever send."""
+        key = "" if value is None else value.get_secret_value()
+        if not key:
+            return None
+        if not key.isascii() or not key.isprintable() or key != key.strip():
+            raise PydanticCustomError("api_key", "must be printable ASCII without spaces around it")
+        return value
