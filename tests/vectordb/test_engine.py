@@ -1,6 +1,7 @@
 import threading
 from pathlib import Path
 
+import apsw
 import numpy as np
 import pytest
 
@@ -412,13 +413,50 @@ def test_a_library_that_cannot_be_read_is_refused_rather_than_forgotten(tmp_path
     elif damage == "missing":
         file.unlink()
     else:
-        import apsw
-
         with apsw.Connection(str(file)) as connection:
             connection.execute("PRAGMA user_version = 99")
         connection.close()
     with pytest.raises(DataFolderRefused, match=folder.name):
         Database(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("DELETE FROM library", "does not say which library"),
+        ("UPDATE chunks SET embedding = x'00' WHERE number = 2", "chunk number 2 has 1 bytes"),
+        ("UPDATE chunks SET embedding = zeroblob(8) WHERE number = 2", "chunk number 2 has 8 bytes"),
+        ("UPDATE chunks SET embedding = zeroblob(32)", "chunk number 1 has 32 bytes"),
+        ("UPDATE chunks SET embedding = zeroblob(16)", "zero vector"),
+    ],
+)
+def test_a_file_that_contradicts_itself_is_refused_with_its_folder(database, library, tmp_path, sql, words):
+    library.upsert_chunks([make_chunk(1), make_chunk(2)]).result()
+    database.close()
+    with apsw.Connection(str(library.folder / "library.sqlite3")) as connection:
+        connection.execute(sql)
+    connection.close()
+    with pytest.raises(DataFolderRefused, match=words) as refusal:
+        Database(tmp_path / "data")
+    assert str(library.folder) in refusal.value.detail
+
+
+@pytest.mark.parametrize("stray", ["notes.txt", "folder"])
+def test_what_is_no_library_among_the_libraries_is_refused_by_name(tmp_path, stray):
+    Database(tmp_path / "data").close()
+    path = tmp_path / "data" / "libraries" / stray
+    path.write_text("x") if "." in stray else path.mkdir()
+    with pytest.raises(DataFolderRefused, match=stray):
+        Database(tmp_path / "data")
+
+
+def test_hidden_files_and_lost_and_found_among_the_libraries_are_passed_over(database, library, tmp_path):
+    database.close()
+    (library.folder.parent / ".DS_Store").write_text("x")
+    (library.folder.parent / "lost+found").mkdir()
+    again = Database(tmp_path / "data")
+    assert [found.row.id for found in again.list_libraries()] == ["lib"]
+    again.close()
 
 
 def test_writes_to_a_closed_library_are_refused(database, library):

@@ -58,7 +58,7 @@ class Library:
             with self._readers.reader() as file:
                 self._row = file.library.read()
                 self._indexes = LibraryIndexes(self._row.dimension, self._row.metric)
-                self._indexes.build(file.chunks.read_for_indexes(_BUILD_BATCH_SIZE))
+                self._indexes.build(file.chunks.read_for_indexes(_BUILD_BATCH_SIZE, self._row.dimension))
             self._searcher = Searcher(self._indexes, self._readers)
             self._writer = LibraryWriter(LibraryFile.open(folder, vfs=vfs), self._indexes.apply, name=self._row.id)
         except BaseException:

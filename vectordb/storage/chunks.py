@@ -9,6 +9,7 @@ import apsw
 import numpy as np
 import orjson
 
+from vectordb.errors import StorageFailed
 from vectordb.schemas.arrays import FloatArray, IdArray
 from vectordb.schemas.filters import Condition
 from vectordb.storage.filters import compile_filter
@@ -16,6 +17,7 @@ from vectordb.storage.filters import compile_filter
 _COLUMNS = """chunks.number, chunks.id, documents.id, chunks.text, chunks.metadata,
     chunks.created_at, chunks.updated_at"""
 _JOINED = "chunks JOIN documents ON documents.number = chunks.document"
+_BYTES_PER_COMPONENT = 4
 _IN_LIST = "IN (SELECT value FROM json_each(?))"
 
 
@@ -134,12 +136,21 @@ class ChunkRepository:
         count: int = self._connection.execute("SELECT count(*) FROM chunks").get
         return count
 
-    def read_for_indexes(self, batch_size: int) -> Iterator[tuple[IdArray, FloatArray, list[str]]]:
-        """Yield (numbers (n,), embeddings (n, d), texts) of all chunks, by rising number, in batches."""
+    def read_for_indexes(self, batch_size: int, dimension: int) -> Iterator[tuple[IdArray, FloatArray, list[str]]]:
+        """Yield (numbers (n,), embeddings (n, dimension), texts) of all chunks, by rising number, in batches.
+
+        Raises StorageFailed for an embedding of another length.
+        """
         cursor = self._connection.execute("SELECT number, embedding, text FROM chunks ORDER BY number")
         while rows := list(islice(cursor, batch_size)):
+            for number, blob, _ in rows:
+                if len(blob) != dimension * _BYTES_PER_COMPONENT:
+                    raise StorageFailed(
+                        f"the embedding of chunk number {number} has {len(blob)} bytes where dimension {dimension}"
+                        f" takes {dimension * _BYTES_PER_COMPONENT}"
+                    )
             numbers = np.array([number for number, _, _ in rows], dtype=np.int64)
-            vectors = np.frombuffer(b"".join(blob for _, blob, _ in rows), dtype="<f4").reshape(len(rows), -1)
+            vectors = np.frombuffer(b"".join(blob for _, blob, _ in rows), dtype="<f4").reshape(len(rows), dimension)
             yield numbers, vectors, [text for _, _, text in rows]
 
     def _select(self, where: str, bindings: Sequence[str | int | float], with_embedding: bool) -> Iterator[ChunkRow]:

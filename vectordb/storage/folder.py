@@ -23,6 +23,7 @@ from vectordb.errors import DataFolderRefused, StorageFailed, StorageFull
 LIBRARY_FILE = "library.sqlite3"
 _NEW = ".new-"
 _TRASH = ".trash-"
+_OF_FILE_SYSTEMS = frozenset({"lost+found"})
 
 
 class DataFolder:
@@ -49,8 +50,17 @@ class DataFolder:
             self._lock = -1
 
     def list_libraries(self) -> list[Path]:
-        """Return the folders of all libraries."""
-        return sorted(path for path in self._libraries.iterdir() if not path.name.startswith("."))
+        """Return the folders of all libraries. Raises DataFolderRefused when something else stands among them.
+
+        Hidden files are passed over, and what file systems keep for themselves.
+        """
+        with _translated_errors():
+            found = sorted(self._libraries.iterdir())
+        paths = [path for path in found if not path.name.startswith(".") and path.name not in _OF_FILE_SYSTEMS]
+        for path in paths:
+            if not (path / LIBRARY_FILE).is_file():
+                raise DataFolderRefused(f"{path} is no library: there is no {LIBRARY_FILE} in it; move it away")
+        return paths
 
     @contextmanager
     def new_library(self) -> Iterator[Path]:

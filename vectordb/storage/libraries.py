@@ -5,6 +5,7 @@ from typing import cast
 
 import apsw
 
+from vectordb.errors import StorageFailed
 from vectordb.schemas.base import Metric
 
 
@@ -39,10 +40,12 @@ class LibraryRepository:
         )
 
     def read(self) -> LibraryRow:
-        """Return the row."""
+        """Return the row. Raises StorageFailed when it is missing."""
         values = self._connection.execute(
             "SELECT id, name, metadata, dimension, metric, index_spec, created_at, updated_at FROM library"
         ).get
+        if values is None:
+            raise StorageFailed("the file does not say which library it holds")
         return LibraryRow(*cast("tuple[str, str, str, int, Metric, str | None, int, int]", values))
 
     def update(self, *, name: str, metadata: str, now: int) -> None:
