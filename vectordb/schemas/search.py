@@ -69,9 +69,8 @@ class HybridSearchCall(_HybridOptions):
     def split(self) -> list[HybridSearchRequest]:
         """Return one search for each embedding, in their order."""
         options = {name: getattr(self, name) for name in _HybridOptions.model_fields}
-        if self.embeddings is None:
-            return [HybridSearchRequest.model_construct(**options, embedding=self.embedding)]
-        return [HybridSearchRequest.model_construct(**options, embedding=one) for one in self.embeddings]
+        alone = [] if self.embedding is None else [self.embedding]
+        return [HybridSearchRequest.model_construct(**options, embedding=one) for one in self.embeddings or alone]
 
 
 class CountRequest(RequestModel):
