@@ -50,22 +50,19 @@ class Database:
         """Return all libraries, by id."""
         return [library for _, library in sorted(self._libraries.copy().items())]
 
-    def read_page(self, after: str, limit: int) -> tuple[list[tuple[LibraryRow, Stats]], bool]:
-        """Return at most `limit` libraries with an id beyond `after`, by id, and whether there are more.
-
-        One that is deleted meanwhile is left out.
-        """
-        shown: list[tuple[LibraryRow, Stats]] = []
+    def read_libraries(self, after: str, limit: int) -> list[tuple[LibraryRow, Stats]]:
+        """Return at most `limit` libraries with an id beyond `after`, by id. One that is deleted meanwhile is left out."""
+        read: list[tuple[LibraryRow, Stats]] = []
         for library in self.list_libraries():
             if library.row.id <= after:
                 continue
-            if len(shown) == limit:
-                return shown, True
+            if len(read) == limit:
+                break
             try:
-                shown.append((library.row, library.read_stats()))
+                read.append((library.row, library.read_stats()))
             except NotFound:
                 continue
-        return shown, False
+        return read
 
     def get_library(self, library_id: str) -> Library:
         """Return a library. Raises NotFound."""
