@@ -51,7 +51,7 @@ class Database:
         return [library for _, library in sorted(self._libraries.copy().items())]
 
     def read_libraries(self, after: str, limit: int) -> list[tuple[LibraryRow, Stats]]:
-        """Return at most `limit` libraries with an id beyond `after`, by id. One that is deleted meanwhile is left out."""
+        """Return at most `limit` libraries with an id beyond `after`, by id, without those deleted meanwhile."""
         read: list[tuple[LibraryRow, Stats]] = []
         for library in self.list_libraries():
             if library.row.id <= after:
