@@ -1,11 +1,10 @@
 """Calls on libraries and their index."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
 from vectordb import schemas
-from vectordb.engine import Library
 from vectordb.server.description import gives, takes
 from vectordb.server.exchange import (
     answer,
@@ -40,8 +39,8 @@ async def list_libraries(request: Request, limit: Limit = 100, cursor: str | Non
     after = decode_cursor(cursor) or ""
 
     def read() -> Response:
-        libraries = [library for library in database_of(request).list_libraries() if library.row.id > after]
-        return answer_page("libraries", libraries[: limit + 1], limit, _show, lambda library: library.row.id)
+        page = database_of(request).read_libraries(after, limit + 1)
+        return answer_page("libraries", page, limit, lambda pair: show_library(*pair), lambda pair: pair[0].id)
 
     return await run(read)
 
@@ -83,7 +82,3 @@ async def get_index(request: Request, library_id: str) -> Response:
     """How far the index is."""
     library_of(request)
     return answer(_INDEX_READY)
-
-
-def _show(library: Library) -> dict[str, Any]:
-    return show_library(library.row, library.read_stats())

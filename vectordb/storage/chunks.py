@@ -9,11 +9,12 @@ import apsw
 import numpy as np
 import orjson
 
-from vectordb.errors import StorageFailed
+from vectordb.errors import Invalid, StorageFailed
 from vectordb.schemas.arrays import FloatArray, IdArray
 from vectordb.schemas.filters import Condition
 from vectordb.storage.filters import compile_filter
 
+_MAX_PAYLOAD_CHARACTERS = 64 * 1024 * 1024
 _COLUMNS = """chunks.number, chunks.id, documents.id, chunks.text, chunks.metadata,
     chunks.created_at, chunks.updated_at"""
 _JOINED = "chunks JOIN documents ON documents.number = chunks.document"
@@ -82,9 +83,15 @@ class ChunkRepository:
         return found[0] if found else None
 
     def find_by_numbers(self, numbers: IdArray, *, with_embedding: bool = False) -> dict[int, ChunkRow]:
-        """Return those of `numbers` that are there, by number."""
-        rows = self._select(f"chunks.number {_IN_LIST}", [_as_json(numbers)], with_embedding)
-        return {row.number: row for row in rows}
+        """Return those of `numbers` that are there, by number. Raises Invalid when they hold too much to be held."""
+        found: dict[int, ChunkRow] = {}
+        size = 0
+        for row in self._select(f"chunks.number {_IN_LIST}", [_as_json(numbers)], with_embedding):
+            size += len(row.text)
+            if size > _MAX_PAYLOAD_CHARACTERS:
+                raise Invalid("the results are too large to be read at once: ask for fewer results")
+            found[row.number] = row
+        return found
 
     def find_numbers(self, ids: Sequence[str]) -> dict[str, int]:
         """Return the numbers of those of `ids` that are there, by id."""
