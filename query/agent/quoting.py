@@ -23,6 +23,9 @@ _CODE_BONUS = 0.08
 # Less than this saves a reader nothing and may cost the context.
 _MIN_QUOTE_CHARACTERS = 600
 _MAX_UNITS = 40
+# A second passage is quoted when it fits nearly as well: which of the two answers, a reader sees better than a formula.
+_MAX_QUOTES = 2
+_QUOTE_MARGIN = 0.07
 _SEE_ALSO = 2
 _SEE_ALSO_MARGIN = 0.12
 
@@ -56,10 +59,12 @@ class _Candidate:
 
 
 class QuotingLLM:
-    """Quotes one contiguous stretch of the passage that fits the question best, with its code, and cites it."""
+    """Quotes a contiguous stretch of the passage that fits the question best, with its code, and cites it; and one of
+    the next best when that fits nearly as well.
+    """
 
     def generate(self, prompt: Prompt) -> str:
-        """Return a quotation with its citation, and up to two other sources to see."""
+        """Return one or two quotations with their citations, and up to two other sources to see."""
         candidates = [(source, passage) for source in prompt.sources for passage in source.passages]
         if not candidates:
             return REFUSAL_MARKER
@@ -70,7 +75,8 @@ class QuotingLLM:
             key=lambda candidate: candidate.rank,
             reverse=True,
         )
-        return f"{_quote(ranked[0], asked)}{_refer_to_others(ranked)}"
+        quoted = [candidate for candidate in ranked[:_MAX_QUOTES] if candidate.rank >= ranked[0].rank - _QUOTE_MARGIN]
+        return "\n\n".join(_quote(candidate, asked) for candidate in quoted) + _refer_to_others(ranked, quoted)
 
     def make_self_contained(self, question: str, history: Sequence[Exchange]) -> str:
         return followups.make_self_contained(question, history)
@@ -93,12 +99,12 @@ def _quote(chosen: _Candidate, asked: set[str]) -> str:
     return f"From {_name(chosen.source)}{place}:\n\n{quoted}"
 
 
-def _refer_to_others(ranked: Sequence[_Candidate]) -> str:
-    quoted = ranked[0]
+def _refer_to_others(ranked: Sequence[_Candidate], quoted: Sequence[_Candidate]) -> str:
+    named = {candidate.source.number for candidate in quoted}
     others: dict[int, Source] = {}
     for candidate in ranked[1:]:
-        is_near = candidate.rank >= quoted.rank - _SEE_ALSO_MARGIN
-        if candidate.source.number != quoted.source.number and is_near and len(others) < _SEE_ALSO:
+        is_near = candidate.rank >= ranked[0].rank - _SEE_ALSO_MARGIN
+        if candidate.source.number not in named and is_near and len(others) < _SEE_ALSO:
             others.setdefault(candidate.source.number, candidate.source)
     if not others:
         return ""

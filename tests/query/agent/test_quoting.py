@@ -45,7 +45,16 @@ def test_a_line_that_leads_on_to_nothing_does_not_end_a_quotation():
 def test_other_near_sources_are_named():
     passages = [passage("A chord.", document_id=name, title=name.upper(), cosine=0.7) for name in "abcd"]
     answer = llm.generate(prompt("What is a chord?", *passages))
-    assert answer.endswith("See also **B** [2] and **C** [3].")
+    assert answer.endswith("See also **C** [3] and **D** [4].")
+
+
+def test_a_second_passage_that_fits_nearly_as_well_is_quoted_too_and_one_that_does_not_is_not():
+    best = passage("A chord runs a callback.", document_id="a", title="A", cosine=0.70)
+    near = passage("A chord waits for its header.", document_id="b", title="B", cosine=0.66)
+    far = passage("A chain runs one after another.", document_id="c", title="C", cosine=0.40)
+    both = llm.generate(prompt("What is a chord?", best, near, far))
+    assert both == "From **A** [1]:\n\n> A chord runs a callback.\n\nFrom **B** [2]:\n\n> A chord waits for its header."
+    assert "[3]" not in llm.generate(prompt("What is a chord?", best, far, far))
 
 
 def test_numbers_in_brackets_of_the_text_do_not_read_as_citations():
