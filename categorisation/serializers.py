@@ -13,31 +13,14 @@ from categorisation.services.categories import (
     MAX_EXAMPLES,
     MAX_TITLE_LENGTH,
 )
+from knowledge.serializers import Text
 from query.models import CategorySource
-from query.serializers import ThreadFilters
+from query.serializers import IdField, ThreadFilters
 
 NO_CATEGORY = "null"
 
 
-class Text(serializers.CharField):
-    """A JSON string: a number is not taken for one."""
-
-    def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
-            self.fail("invalid")
-        return super().to_internal_value(data)
-
-
-class CategoryId(serializers.UUIDField):
-    """A UUID as a string: a number is not taken for one."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        if not isinstance(data, str):
-            self.fail("invalid", value=data)
-        return super().to_internal_value(data)
-
-
-class CategoryIdOrNull(CategoryId):
+class CategoryIdOrNull(IdField):
     """In a query: a category's id, or the word `null` for threads without one."""
 
     def to_internal_value(self, data: Any) -> Any:
@@ -84,7 +67,7 @@ class CategoryDraft(serializers.Serializer[Any]):
 class CategoryDeletion(serializers.Serializer[Any]):
     """The query parameters of a deletion."""
 
-    reassign_to = CategoryId(
+    reassign_to = IdField(
         required=False, help_text="Move the category's threads to this one, instead of classifying them anew."
     )
 
@@ -92,7 +75,7 @@ class CategoryDeletion(serializers.Serializer[Any]):
 class Label(serializers.Serializer[Any]):
     """A person's decision on a thread; null says that no category applies."""
 
-    category = CategoryId(allow_null=True)
+    category = IdField(allow_null=True)
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict) and (unknown := set(data) - set(self.fields)):

@@ -28,7 +28,7 @@ def content_type_of(file_name: str) -> str | None:
 
 def find_title(content: str, content_type: str, file_name: str, loader_for: Callable[[str], Loader]) -> str:
     """The document's first heading, or else the file's name without its ending."""
-    fallback = PurePath(file_name).stem or file_name
+    fallback = PurePath(file_name).stem.strip(" .") or "Untitled"
     try:
         blocks = loader_for(content_type).load(content[:_TITLE_SEARCH_CHARACTERS])
     except DocumentUnreadable:

@@ -74,7 +74,16 @@ class MetadataField(serializers.Field[dict[str, Any], Any, Any, Any]):
                 self.fail("number_too_large")
 
 
-class SourceUrlField(serializers.CharField):
+class Text(serializers.CharField):
+    """A JSON string: a number is not taken for one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class SourceUrlField(Text):
     """Where readers find the original: an http or https address, or a path. Nothing that a browser would run."""
 
     default_error_messages = {"scheme": "An http:// or https:// address, or a path, is expected."}
@@ -130,9 +139,9 @@ class DocumentBody(serializers.Serializer[Any]):
         max_length=500,
         help_text="Your name for it: a document of the same name is replaced.",
     )
-    title = serializers.CharField(max_length=500)
+    title = Text(max_length=500)
     source_url = SourceUrlField(required=False)
-    content = serializers.CharField(trim_whitespace=False)
+    content = Text(trim_whitespace=False)
     content_type = serializers.ChoiceField(choices=ContentType.choices)
     metadata = MetadataField(required=False)
 
@@ -182,9 +191,9 @@ class DocumentChanges(serializers.Serializer[Document]):
     external_id = serializers.CharField(
         required=False, allow_null=True, max_length=500, help_text="Cannot be changed; may be repeated."
     )
-    title = serializers.CharField(required=False, max_length=500)
+    title = Text(required=False, max_length=500)
     source_url = SourceUrlField(required=False)
-    content = serializers.CharField(required=False, trim_whitespace=False)
+    content = Text(required=False, trim_whitespace=False)
     content_type = serializers.ChoiceField(required=False, choices=ContentType.choices)
     metadata = MetadataField(required=False)
 

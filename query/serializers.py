@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from knowledge.serializers import MetadataField
+from knowledge.serializers import MetadataField, Text
 from query.models import QuestionAnswer, Thread
 from query.services import Asker
 
@@ -25,11 +26,17 @@ class IdField(serializers.UUIDField):
         return super().to_internal_value(data)
 
 
-class QuestionText(serializers.CharField):
-    """A question: some text that is not only space, 10,000 characters at most."""
+class QuestionText(Text):
+    """A question: some text that is not only space, or characters that nobody sees; 10,000 characters at most."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(max_length=MAX_QUESTION_LENGTH, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        question = super().to_internal_value(data)
+        if all(unicodedata.category(character)[0] in "CZ" for character in question):
+            self.fail("blank")
+        return question
 
 
 class FollowUpQuestion(serializers.Serializer[Any]):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -20,6 +20,8 @@ USE_IS_NOTED_EVERY = timedelta(minutes=1)
 @transaction.atomic
 def create_project(*, team_name: str, name: str) -> Project:
     """A new project in the team of that name, which is made when there is none."""
+    with connection.cursor() as cursor:  # two that make the same team at once: one waits for the other
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"team {team_name}"])
     team = Team.objects.filter(name=team_name).order_by("created_at").first() or Team.objects.create(name=team_name)
     return Project.objects.create(team=team, name=name)
 

@@ -104,6 +104,8 @@ def test_a_body_that_is_too_large_is_413_before_it_is_read(project: Project, api
         {"question": {"a": 1}},
         {"question": None},
         {"question": True},
+        {"question": 3},
+        {"question": "\u200b\ufeff"},
         {"question": "q", "thread_id": "nonsense"},
         {"question": "q", "thread_id": 3},
         {"question": "q", "user": "ada"},

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
-from teams import keys
+from teams import keys, services
 from teams.management.commands.create_api_key import read_expiry
 from teams.models import Project, ProjectAPIKey, Team
 
@@ -77,3 +79,16 @@ def test_an_expiry_is_a_stretch_a_day_or_a_time(text: str, expected: datetime):
 def test_an_expiry_that_is_not_understood_or_past_is_refused(text: str):
     with pytest.raises(CommandError, match="--expires"):
         read_expiry(text, NOW)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_projects_made_at_once_for_a_new_team_share_it():
+    def make(number: int) -> None:
+        try:
+            services.create_project(team_name="Acme", name=f"Bot {number}")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as lanes:
+        list(lanes.map(make, range(6)))
+    assert Team.objects.get().projects.count() == 6
