@@ -13,6 +13,11 @@ from rest_framework import serializers
 class ContractSchema(AutoSchema):  # type: ignore[misc]  # the package has no types
     """The standard errors, with the statuses that a keyed call can always answer."""
 
+    def _should_add_validation_error_response(self) -> bool:
+        """Also where only the query can be wrong."""
+        takes_a_query = any(parameter["in"] == "query" for parameter in self._get_parameters())
+        return takes_a_query or bool(super()._should_add_validation_error_response())
+
 
 class Refusal(serializers.Serializer[Any]):
     code = serializers.CharField()
