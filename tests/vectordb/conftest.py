@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.vectordb.faults import FaultyDisk
 from vectordb.client import ChunkInput, Client
-from vectordb.schemas import FloatArray
+from vectordb.engine import Database, Library
+from vectordb.schemas import DocumentCreate, FloatArray, LibraryCreate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _START_TIMEOUT_S = 30.0
@@ -145,3 +147,28 @@ def make_chunk(number: int, *, dimension: int = 4, text: str | None = None, **mo
 
 def make_vector(seed: int, dimension: int = 4) -> FloatArray:
     return np.random.default_rng(seed).standard_normal(dimension).astype(np.float32)
+
+
+@pytest.fixture
+def disk() -> Iterator[FaultyDisk]:
+    """A disk that fails on demand, below SQLite."""
+    disk = FaultyDisk()
+    yield disk
+    disk.unregister()
+
+
+@pytest.fixture
+def database(tmp_path: Path, disk: FaultyDisk) -> Iterator[Database]:
+    """An empty database in this process, on that disk."""
+    database = Database(tmp_path / "data", vfs=disk.name)
+    yield database
+    disk.fails_sync = disk.is_full = False
+    database.close()
+
+
+@pytest.fixture
+def library(database: Database) -> Library:
+    """A library with one document."""
+    library = database.create_library(LibraryCreate(id="lib", name="a library", dimension=4))
+    library.create_document(DocumentCreate(id="doc", name="The document")).result()
+    return library

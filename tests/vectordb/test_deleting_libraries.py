@@ -7,31 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.vectordb.conftest import make_chunk, make_vector
-from tests.vectordb.faults import FaultyDisk
 from vectordb.engine import Database, Library
 from vectordb.errors import DataFolderRefused, NotFound, StorageFailed, Unavailable
 from vectordb.schemas import DocumentCreate, HybridSearchRequest, LibraryCreate, SearchRequest
 
 
 @pytest.fixture
-def disk():
-    disk = FaultyDisk("faulty-deletion")
-    yield disk
-    disk.unregister()
-
-
-@pytest.fixture
-def database(tmp_path, disk):
-    database = Database(tmp_path / "data", vfs=disk.name)
-    yield database
-    disk.fails_sync = disk.is_full = False
-    database.close()
-
-
-@pytest.fixture
-def library(database) -> Library:
-    library = database.create_library(LibraryCreate(id="lib", name="a library", dimension=4))
-    library.create_document(DocumentCreate(id="doc", name="The document")).result()
+def library(library: Library) -> Library:
     library.upsert_chunks([make_chunk(1)]).result()
     return library
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from tests.vectordb.conftest import make_chunk, make_vector
-from tests.vectordb.faults import FaultyDisk
-from vectordb.engine import Database, Library
+from vectordb.engine import Database
 from vectordb.errors import Conflict, DataFolderRefused, Invalid, NotFound, ReadOnly, StorageFull, Unavailable
 from vectordb.schemas import (
     ChunkUpdate,
@@ -19,28 +18,6 @@ from vectordb.schemas import (
     SearchRequest,
 )
 from vectordb.schemas.filters import parse_filter
-
-
-@pytest.fixture
-def disk():
-    disk = FaultyDisk()
-    yield disk
-    disk.unregister()
-
-
-@pytest.fixture
-def database(tmp_path, disk):
-    database = Database(tmp_path / "data", vfs=disk.name)
-    yield database
-    disk.fails_sync = disk.is_full = False
-    database.close()
-
-
-@pytest.fixture
-def library(database) -> Library:
-    library = database.create_library(LibraryCreate(id="lib", name="a library", dimension=4))
-    library.create_document(DocumentCreate(id="doc", name="The document")).result()
-    return library
 
 
 def ids_of(hits) -> list[str]:

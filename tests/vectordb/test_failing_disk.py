@@ -7,8 +7,6 @@ import httpx
 import pytest
 
 from tests.vectordb.conftest import make_vector
-from tests.vectordb.faults import FaultyDisk
-from vectordb.engine import Database
 from vectordb.server.app import create_app
 
 LIBRARY = "/v1/libraries/lib"
@@ -27,21 +25,6 @@ class LocalCalls:
                 return await http.request(method, path, json=body)
 
         return asyncio.run(call())
-
-
-@pytest.fixture
-def disk():
-    disk = FaultyDisk("faulty-http")
-    yield disk
-    disk.unregister()
-
-
-@pytest.fixture
-def database(tmp_path, disk):
-    database = Database(tmp_path / "data", vfs=disk.name)
-    yield database
-    disk.fails_sync = disk.is_full = False
-    database.close()
 
 
 @pytest.fixture
