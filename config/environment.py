@@ -10,7 +10,7 @@ import sys
 from importlib.util import find_spec
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -35,10 +35,11 @@ class Environment(BaseSettings):
     vectordb_api_key: SecretStr | None = None
     vectordb_timeout_s: float = Field(default=10.0, gt=0, le=40)
 
-    # what turns texts into vectors: "minilm", "openai", or a dotted path to an Embedder's factory
+    # what turns texts into vectors: "minilm", "openai", or a dotted path to an Embedder's factory;
+    # "openai" has no default endpoint or model: texts never go to a provider that nobody named
     embedder: str = "minilm"
-    embedder_base_url: str | None = Field(default=None, validate_default=True)
-    embedder_model: str | None = Field(default=None, validate_default=True)
+    embedder_base_url: str | None = None
+    embedder_model: str | None = None
     embedder_api_key: SecretStr | None = None
     embedder_timeout_s: float = Field(default=10.0, gt=0, le=40)
     splitter: str = "headings"
@@ -46,8 +47,8 @@ class Environment(BaseSettings):
 
     # what answers: "quoting", "openai", or a dotted path to an LLMClient's factory
     llm: str = "quoting"
-    llm_base_url: str | None = Field(default=None, validate_default=True)
-    llm_model: str | None = Field(default=None, validate_default=True)
+    llm_base_url: str | None = None
+    llm_model: str | None = None
     llm_api_key: SecretStr | None = None
     llm_timeout_s: float = Field(default=60.0, gt=0, le=600)
     retrieval_top_k: int = Field(default=8, ge=1, le=50)
@@ -98,16 +99,6 @@ class Environment(BaseSettings):
     def classifier_is_known(cls, value: str) -> str:
         return _known_or_dotted(value, {"dummy", "embedding"})
 
-    @field_validator("embedder_base_url", "embedder_model")
-    @classmethod
-    def embedder_is_complete(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return _needed_by_openai(value, "EMBEDDER", info.data.get("embedder"))
-
-    @field_validator("llm_base_url", "llm_model")
-    @classmethod
-    def llm_is_complete(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return _needed_by_openai(value, "LLM", info.data.get("llm"))
-
 
 def _with_scheme(value: SecretStr, schemes: set[str]) -> SecretStr:
     scheme, separator, _ = value.get_secret_value().partition("://")
@@ -128,12 +119,6 @@ def _known_or_dotted(value: str, known: set[str]) -> str:
         found = None
     if found is None:
         raise ValueError(f"there is no module {module}")
-    return value
-
-
-def _needed_by_openai(value: str | None, setting: str, chosen: str | None) -> str | None:
-    if chosen == "openai" and not value:  # no default: texts never go to a provider that nobody named
-        raise ValueError(f"is needed when {setting} is openai")
     return value
 
 
