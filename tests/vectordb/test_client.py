@@ -269,6 +269,26 @@ def test_an_answer_without_end_is_given_up(monkeypatch):
         client.count("lib")
 
 
+def test_an_error_without_end_is_read_no_further_than_a_problem_could_be_long():
+    sent = []
+
+    def flood(connection: socket.socket, number: int) -> None:
+        connection.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 400000000\r\nRetry-After: 7\r\n\r\n")
+        try:
+            for _ in range(400):
+                connection.sendall(b" " * 1_000_000)
+                sent.append(1_000_000)
+        except OSError:  # the client has hung up
+            raise StopIteration from None
+
+    with misbehaving(flood) as (url, requests), Client(url, timeout_s=10) as client:
+        with pytest.raises(Unavailable, match="answered 500") as caught:
+            client.delete_document("lib", "doc")
+        assert caught.value.retry_after_s == 7
+        assert len(requests) == 1
+        assert sum(sent) < 20_000_000  # what the sockets' buffers take
+
+
 @pytest.mark.parametrize("api_key", ["k\u20acy", "a\nb", " s3cret", "k\x00"])
 def test_a_key_that_no_header_can_carry_is_refused_at_once(api_key):
     with pytest.raises(ValueError, match="API key") as caught:

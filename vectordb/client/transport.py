@@ -32,6 +32,8 @@ _KEEP_ALIVE_S = 30.0  # below the server's 75, so that it is us who close an idl
 _MOST_CONNECTIONS = 64
 _MOST_ANSWER_BYTES = 256 * 1024 * 1024
 """Four times what the server lets an answer grow to: what is larger comes from something else."""
+_MOST_ERROR_BYTES = 64 * 1024
+"""Problems are shorter than that; of what stands in for one (a proxy's page) only the status is told."""
 
 Parameters = Mapping[str, str | int | bool]
 
@@ -86,7 +88,7 @@ class Transport:
         headers = {} if content is None else {"Content-Type": "application/json"}
         try:
             with self._http.stream(method, path, content=content, params=parameters, headers=headers) as answer:
-                body = _read_bounded(answer)
+                body = _read_bounded(answer) if answer.is_success else _read_beginning(answer, _MOST_ERROR_BYTES)
         except httpx.TimeoutException as exc:
             raise Unavailable(f"the vector database did not answer in time ({type(exc).__name__})") from exc
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as exc:
@@ -115,6 +117,16 @@ def _read_bounded(answer: httpx.Response) -> bytes:
             raise Unavailable(f"the vector database's answer is larger than {_MOST_ANSWER_BYTES} bytes")
         parts.append(part)
     return b"".join(parts)
+
+
+def _read_beginning(answer: httpx.Response, limit: int) -> bytes:
+    """Return the first `limit` bytes of the body; to leave the rest unread costs the connection."""
+    beginning = b""
+    for part in answer.iter_bytes():
+        beginning += part[: limit - len(beginning)]
+        if len(beginning) == limit:
+            break
+    return beginning
 
 
 def read_problem(status: int, content: bytes, retry_after: str | None) -> VectorDBError:
