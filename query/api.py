@@ -27,6 +27,7 @@ from query.serializers import (
     ThreadFilters,
     ThreadRow,
 )
+from query.services import Asker
 from teams.permissions import key_of
 
 A_QUESTION = OpenApiExample(
@@ -71,13 +72,9 @@ class ProjectChat(APIView):
     def post(self, request: Request, project_id: UUID) -> Response:
         asked = ChatQuestion(data=request.data)
         asked.is_valid(raise_exception=True)
-        exchange = services.ask(
-            project=key_of(request).project,
-            question=asked.validated_data["question"],
-            thread_id=asked.validated_data.get("thread_id"),
-            asker=asked.asker(),
-        )
-        return Response(ChatAnswer(exchange).data)
+        thread_id = asked.validated_data.get("thread_id")
+        thread = selectors.find_thread(thread_id, project_id) if thread_id else None
+        return _answer(request, asked, thread, asked.asker())
 
 
 class ThreadChat(APIView):
@@ -93,12 +90,16 @@ class ThreadChat(APIView):
         tags=["chat"],
     )
     def post(self, request: Request, thread_id: UUID) -> Response:
-        project = key_of(request).project
-        selectors.find_thread(thread_id, project.pk)
+        thread = selectors.find_thread(thread_id, key_of(request).project_id)
         asked = FollowUpQuestion(data=request.data)
         asked.is_valid(raise_exception=True)
-        exchange = services.ask(project=project, question=asked.validated_data["question"], thread_id=thread_id)
-        return Response(ChatAnswer(exchange).data)
+        return _answer(request, asked, thread)
+
+
+def _answer(request: Request, asked: FollowUpQuestion, thread: Thread | None, asker: Asker | None = None) -> Response:
+    question = asked.validated_data["question"]
+    exchange = services.ask(project=key_of(request).project, question=question, thread=thread, asker=asker)
+    return Response(ChatAnswer(exchange).data)
 
 
 class ProjectRetrieval(APIView):

@@ -31,15 +31,13 @@ class Asker:
     origin_url: str = ""
 
 
-def ask(
-    *, project: Project, question: str, thread_id: UUID | None = None, asker: Asker | None = None
-) -> QuestionAnswer:
-    """Answer a question in a new thread, or as the follow-up of one.
+def ask(*, project: Project, question: str, thread: Thread | None = None, asker: Asker | None = None) -> QuestionAnswer:
+    """Answer a question in a new thread of the project, or as the follow-up of one that is the project's.
 
     Nothing is written, no transaction and no lock is held until the answer is there: when the embedder, the vector
-    database or the model fails, its error passes through and no trace is left. Raises ThreadNotFound.
+    database or the model fails, its error passes through and no trace is left. Raises ThreadNotFound when the thread
+    is deleted meanwhile.
     """
-    thread = selectors.find_thread(thread_id, project.pk) if thread_id else None
     history = selectors.recent_exchanges(thread) if thread else []
     answer = composition.agent_for(project.pk).answer(question, history)
     if thread is None:

@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Callable
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoCaptureOnCommitCallbacks
 from rest_framework.test import APIClient
 
@@ -118,6 +120,24 @@ def test_a_thread_of_another_project_or_none_is_404_and_asks_nothing(project: Pr
     assert {response.status_code for response in answers} == {404}
     assert len({str(response.json()) for response in answers}) == 1
     assert not QuestionAnswer.objects.exists()
+
+
+def test_a_foreign_thread_is_404_before_its_body_is_looked_at(project: Project, api: APIClient):
+    url = "/query/v1/threads/{}/chat"
+    assert api.post(url.format(ThreadFactory(project=ProjectFactory()).pk), {"question": 7}).status_code == 404
+    assert api.post(url.format(ThreadFactory(project=project).pk), {"question": ""}).status_code == 400
+
+
+@pytest.mark.parametrize("by_path", [True, False])
+def test_a_follow_up_looks_its_thread_up_once(taught: Project, api: APIClient, by_path: bool):
+    thread = ThreadFactory(project=taught)
+    with CaptureQueriesContext(connection) as captured:
+        if by_path:
+            answer = api.post(f"/query/v1/threads/{thread.pk}/chat", {"question": "How are tasks routed?"})
+        else:
+            answer = chat(api, taught, question="How are tasks routed?", thread_id=str(thread.pk))
+    assert answer.status_code == 200
+    assert sum('FROM "query_thread"' in query["sql"] for query in captured) == 1
 
 
 def test_a_key_without_the_chat_scope_may_not_ask(project: Project, client_of: ClientOf):
