@@ -6,12 +6,12 @@ from django.urls import path
 
 from knowledge.api import DocumentViewSet
 
-DOCUMENTS = "projects/<uuid:project_id>/documents/"
+DOCUMENTS = "projects/<id:project_id>/documents/"
 
 urlpatterns = [
     path(DOCUMENTS, DocumentViewSet.as_view({"get": "list", "post": "create"})),
     path(
-        f"{DOCUMENTS}<uuid:document_id>/",
+        f"{DOCUMENTS}<id:document_id>/",
         DocumentViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
     ),
 ]

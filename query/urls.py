@@ -7,7 +7,7 @@ from django.urls import path
 from query.api import ProjectChat, ProjectRetrieval, ThreadChat
 
 urlpatterns = [
-    path("projects/<uuid:project_id>/chat", ProjectChat.as_view()),
-    path("projects/<uuid:project_id>/retrieval", ProjectRetrieval.as_view()),
-    path("threads/<uuid:thread_id>/chat", ThreadChat.as_view()),
+    path("projects/<id:project_id>/chat", ProjectChat.as_view()),
+    path("projects/<id:project_id>/retrieval", ProjectRetrieval.as_view()),
+    path("threads/<id:thread_id>/chat", ThreadChat.as_view()),
 ]
