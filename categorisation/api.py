@@ -69,6 +69,7 @@ class CategoryViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Categor
         "partial_update": "manage",
         "destroy": "manage",
     }
+    conflicting_actions: ClassVar = {"create", "update", "partial_update"}
     serializer_class = CategoryRow
     ordering = ("created_at", "id")
     queryset = Category.objects.none()

@@ -66,6 +66,29 @@ def test_a_call_tells_its_key_and_the_errors_it_can_answer(method: str, path: st
     assert {"401", "403", "404"} <= set(call["responses"])
 
 
+@pytest.mark.parametrize(("method", "path"), PROMISED)
+def test_what_a_body_can_be_refused_for_is_told_where_one_is_read(method: str, path: str):
+    told = {"400", "413", "415"} & set(schema()["paths"][path][method]["responses"])
+    if method in ("post", "put", "patch"):
+        assert told == {"400", "413", "415"}
+    else:
+        assert told <= {"400"}
+
+
+def test_a_conflict_is_told_where_one_can_be():
+    calls = [(method, path) for method, path in PROMISED if "409" in schema()["paths"][path][method]["responses"]]
+    categories = f"{PROJECT}/categories/"
+    one = f"{categories}{{category_id}}/"
+    assert calls == [("post", categories), ("put", one), ("patch", one)]
+
+
+def test_a_400_is_told_of_a_call_without_a_body_only_where_its_query_can_be_wrong():
+    calls = [(method, path) for method, path in PROMISED if method in ("get", "delete")]
+    told = [path for method, path in calls if "400" in schema()["paths"][path][method]["responses"]]
+    categories = f"{PROJECT}/categories/"
+    assert told == [f"{PROJECT}/threads/", categories, f"{categories}{{category_id}}/", DOCUMENTS]
+
+
 def test_the_thread_row_has_the_fields_of_the_contract():
     row = schema()["components"]["schemas"]["ThreadRow"]["properties"]
     assert list(row) == [
