@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import pytest
 
 from tests.vectordb.faults import FaultyDisk
 from vectordb.client import ChunkInput, Client
-from vectordb.engine import Database, Library
+from vectordb.engine import Database, Hit, Library
 from vectordb.schemas import DocumentCreate, FloatArray, LibraryCreate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -147,6 +148,23 @@ def make_chunk(number: int, *, dimension: int = 4, text: str | None = None, **mo
 
 def make_vector(seed: int, dimension: int = 4) -> FloatArray:
     return np.random.default_rng(seed).standard_normal(dimension).astype(np.float32)
+
+
+def ids_of(hits: list[Hit]) -> list[str]:
+    return [hit.chunk.id for hit in hits]
+
+
+def hold_writer(library: Library) -> threading.Event:
+    """Keep the library's writer in a job until the event is set."""
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(_session) -> None:
+        held.set()
+        go_on.wait(10)
+
+    library._writer.submit(hold)
+    assert held.wait(10)
+    return go_on
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vectordb.conftest import make_chunk, make_vector
+from tests.vectordb.conftest import hold_writer, make_chunk, make_vector
 from vectordb.engine import Database, Library
 from vectordb.errors import DataFolderRefused, NotFound, StorageFailed, Unavailable
 from vectordb.schemas import DocumentCreate, HybridSearchRequest, LibraryCreate, SearchRequest
@@ -16,19 +16,6 @@ from vectordb.schemas import DocumentCreate, HybridSearchRequest, LibraryCreate,
 def library(library: Library) -> Library:
     library.upsert_chunks([make_chunk(1)]).result()
     return library
-
-
-def hold_writer(library: Library) -> threading.Event:
-    """Keep the library's writer in a job until the event is set."""
-    held, go_on = threading.Event(), threading.Event()
-
-    def hold(_session) -> None:
-        held.set()
-        go_on.wait(10)
-
-    library._writer.submit(hold)
-    assert held.wait(10)
-    return go_on
 
 
 def test_every_call_on_a_deleted_library_that_was_taken_before_says_not_found(database, library):

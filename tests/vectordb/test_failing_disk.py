@@ -1,12 +1,11 @@
 """What clients are told when the disk fails: the application in this process, over a disk that fails on demand."""
 
 import asyncio
-import threading
 
 import httpx
 import pytest
 
-from tests.vectordb.conftest import make_vector
+from tests.vectordb.conftest import hold_writer, make_vector
 from vectordb.server.app import create_app
 
 LIBRARY = "/v1/libraries/lib"
@@ -67,15 +66,8 @@ def test_check_24_a_full_disk_is_a_507_until_there_is_room(call, disk):
 
 def test_more_writes_than_can_wait_are_told_to_come_back(call, database):
     library = database.get_library("lib")
-    held, go_on = threading.Event(), threading.Event()
-
-    def hold(_session):
-        held.set()
-        go_on.wait(10)
-
-    futures = [library._writer.submit(hold)]
-    held.wait(10)
-    futures += [library._writer.submit(lambda _session: None) for _ in range(1_024)]
+    go_on = hold_writer(library)
+    futures = [library._writer.submit(lambda _session: None) for _ in range(1_024)]
     refused = upsert(call, 1)
     assert refused.status_code == 503
     assert "too many" in refused.json()["detail"]
