@@ -36,9 +36,9 @@ class OpenAIEndpoint:
     """Makes requests at `base_url`; safe from several lanes at once, and after a fork.
 
     `timeout_s` bounds one call as a whole: connecting, a body that trickles in, retries and the pauses between them.
-    Lost connections and 5xx are tried again up to `max_retries` times within it, other refusals never. Every fault is
-    an EndpointUnavailable, whose message holds neither the key, nor a text, nor anything that the endpoint wrote, and
-    names the endpoint as it is `called` ("embedder", "model").
+    Lost connections and 5xx are tried again up to `max_retries` times within it, other refusals never; redirects are
+    refusals. Every fault is an EndpointUnavailable, whose message holds neither the key, nor a text, nor anything that
+    the endpoint wrote, and names the endpoint as it is `called` ("embedder", "model").
 
     `api_key` may be empty for a server that wants none. Raises ValueError for limits that make no sense, and for a
     base_url or a key that no request can carry.
@@ -108,6 +108,12 @@ class OpenAIEndpoint:
                     api_key=self._api_key,
                     timeout=self._timeout_s,
                     max_retries=0,  # the SDK's own retries sleep for as long as the endpoint says
+                    default_headers={"Accept-Encoding": "identity"},
+                    http_client=openai.DefaultAsyncHttpxClient(
+                        timeout=self._timeout_s,
+                        follow_redirects=False,  # texts never go to a provider that nobody named
+                        event_hooks={"response": [_bound_response]},
+                    ),
                 )
                 self._connection = _Connection(client, LoopThread(f"openai-{self._called}"), os.getpid())
             return self._connection
@@ -138,6 +144,13 @@ async def read_bounded(request: AbstractAsyncContextManager[openai.AsyncAPIRespo
         except Exception:  # noqa: BLE001 - the transport below the SDK, and so its errors, differ between versions
             raise openai.APIConnectionError(request=response.http_request) from None
     return bytes(body)
+
+
+async def _bound_response(response: Any) -> None:
+    """Leave a refusal's body unread, which the SDK would read whole, and a small body small."""
+    if not response.is_success:
+        await response.aclose()
+    response.headers.pop("content-encoding", None)  # not asked for: it could turn a few bytes into any number
 
 
 def _read_retry_after(exc: openai.APIStatusError) -> int:

@@ -30,10 +30,11 @@ from typing import Any
 
 import numpy as np
 
-MODES = ("ok", "slow", "hang", "drip", "break_off", "429", "500", "nonsense", "not_json", "empty")
+MODES = ("ok", "slow", "hang", "drip", "break_off", "429", "500", "flood", "nonsense", "not_json", "empty")
 DIMENSION = 64
 RETRY_AFTER_S = 7
 LONGEST_WAIT_S = 60.0
+FLOOD_BYTES = 400_000_000
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -72,6 +73,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif mode in ("429", "500"):
             self._send(int(mode), {"error": {"message": "no", "type": mode}}, {"Retry-After": str(RETRY_AFTER_S)})
+        elif mode == "flood":
+            self._flood()
         elif mode == "nonsense":
             self._send(200, {"choices": "yes", "data": [{"embedding": "???"}]})
         elif mode == "not_json":
@@ -94,6 +97,12 @@ class Handler(BaseHTTPRequestHandler):
             if self.server.mode != "drip":
                 break
         self.close_connection = True
+
+    def _flood(self) -> None:
+        """Refuse with a body of hundreds of megabytes."""
+        self._start(500, FLOOD_BYTES)
+        for _ in range(FLOOD_BYTES // 1_000_000):
+            self.wfile.write(b" " * 1_000_000)
 
     def _start(self, status: int, length: int, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import multiprocessing
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 
 import openai
 import pytest
@@ -77,6 +78,38 @@ def test_a_body_of_the_largest_size_is_read_whole() -> None:
 def test_a_body_without_end_is_read_a_little_beyond_the_bound() -> None:
     with server.serve(server.flood) as running, make_endpoint(running.base_url, timeout_s=60.0) as endpoint:
         assert MAX_BYTES < len(endpoint.call(request)) < MAX_BYTES + 10_000_000
+
+
+@pytest.mark.parametrize("status", [307, 400, 429, 500])
+def test_a_refusals_body_is_not_read_however_large_it_is(status: int) -> None:
+    sent_bytes = 0
+
+    def flood(exchange: server.Exchange) -> None:
+        nonlocal sent_bytes
+        head = f"HTTP/1.1 {status} No\r\nlocation: {NOWHERE}\r\ncontent-length: 400000000\r\n\r\n"
+        exchange.wfile.write(head.encode())
+        with suppress(OSError):  # the client went away
+            for _ in range(4_000):
+                exchange.wfile.write(b" " * 100_000)
+                sent_bytes += 100_000
+        exchange.close_connection = True
+
+    assert f"status {status}" in str(expect_unavailable(flood, timeout_s=60.0))
+    assert sent_bytes < 40_000_000  # what fits into the buffers between the two
+
+
+def test_a_body_that_was_squeezed_unasked_is_not_unfolded() -> None:
+    body = gzip.compress(b" " * 10_000_000)
+    squeezed = server.answer_body(body, content_encoding="gzip")
+    with server.serve(squeezed) as running, make_endpoint(running.base_url) as endpoint:
+        assert endpoint.call(request) == body
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with server.serve(server.answer_well) as elsewhere:
+        redirected = server.answer_status(307, location=f"{elsewhere.base_url}/embeddings")
+        assert "status 307" in str(expect_unavailable(redirected))
+        assert elsewhere.payloads == []
 
 
 @pytest.mark.parametrize("behaviour", [server.hang, server.trickle_headers, server.trickle_body])
