@@ -77,7 +77,8 @@ class HeadingSplitter:
         pieces = []
         for section in self._merge_tiny(self._gather_sections(title, blocks)):
             pieces += [Piece(section.path, text, title) for text in self._pack(section.units)]
-        return pieces
+        # a document of nothing but its title can be found by that
+        return pieces or [Piece((), block.text) for block in blocks[:1] if block.text.strip()]
 
     def _gather_sections(self, title: str, blocks: Sequence[Block]) -> Iterator[_Section]:
         """Yield each heading's own content, headings without any left out unless nothing comes below them."""

@@ -59,6 +59,16 @@ def test_headings_without_text_are_not_lost():
     assert "Headings" in pieces[0].content
 
 
+@pytest.mark.parametrize("blocks", [[heading("The Guide", 1)], [heading("The Guide", 1), heading("the guide", 1)]])
+def test_a_document_of_nothing_but_its_title_is_that(blocks):
+    (piece,) = splitter.split("The guide", blocks)
+    assert piece.content == piece.embedding_text == "The Guide"
+
+
+def test_a_document_of_nothing_has_no_pieces():
+    assert splitter.split("The guide", []) == []
+
+
 def test_a_fence_is_kept_whole_with_the_line_that_introduces_it():
     code = "\n".join(f"line_{number} = {number}" for number in range(100))
     pieces = splitter.split(
