@@ -27,7 +27,7 @@ def test_names_and_ids_of_libraries_are_unique_until_they_are_free_again(databas
     database.delete_library("a")
     with pytest.raises(NotFound):
         database.delete_library("a")
-    assert database.update_library("b", LibraryUpdate(name="one", dimension=2)).value.name == "one"
+    assert database.update_library("b", LibraryUpdate(name="one", dimension=2)).result().value.name == "one"
     assert database.get_library("b").row.name == "one"
 
 

@@ -1,6 +1,8 @@
 """All libraries of one data folder."""
 
 import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -8,14 +10,25 @@ import orjson
 from vectordb.engine.clock import read_clock
 from vectordb.engine.library import Library, Stats
 from vectordb.engine.writer import Written
-from vectordb.errors import Conflict, DataFolderRefused, NotFound, VectorDBError
+from vectordb.errors import Conflict, DataFolderRefused, NotFound, ReadOnly, VectorDBError
 from vectordb.schemas import LibraryCreate, LibraryUpdate
 from vectordb.schemas.base import make_id
 from vectordb.storage import DataFolder, LibraryFile, LibraryRow
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Claim:
+    """A name that a write which is queued will give to a library: nobody else may take it meanwhile."""
+
+    name: str
+    library: Library
+
+
 class Database:
-    """The libraries, by id. Making, renaming and deleting libraries happens one at a time."""
+    """The libraries, by id. Making, renaming and deleting libraries happens one at a time.
+
+    No writer is waited for under the lock of that: a library that writes slowly holds up itself alone.
+    """
 
     def __init__(self, data_dir: Path, *, vfs: str | None = None) -> None:
         """Lock the folder and open everything in it.
@@ -27,6 +40,8 @@ class Database:
         self._changing = threading.Condition()
         self._erasing = 0  # libraries that are out of the dict and not yet off the disk
         self._libraries: dict[str, Library] = {}
+        self._naming = threading.Lock()  # writers' threads take it too: nothing is waited for in it
+        self._claims: set[_Claim] = set()
         self._folder = DataFolder(data_dir)
         try:
             for path in self._folder.list_libraries():
@@ -92,18 +107,40 @@ class Database:
                 LibraryFile.create(draft, row, vfs=self._vfs)
             return self._open(self._folder.path_of(draft))
 
-    def update_library(self, library_id: str, request: LibraryUpdate) -> Written[LibraryRow]:
-        """Change name or metadata. Raises NotFound; Conflict for a taken name, another dimension or metric."""
+    def update_library(self, library_id: str, request: LibraryUpdate) -> "Future[Written[LibraryRow]]":
+        """Change name or metadata; the future ends when that is durable, and told by `Library.row`.
+
+        Raises NotFound; Conflict for a name that is taken or about to be, another dimension or metric.
+        """
         with self._changing:
             library = self.get_library(library_id)
             row = library.row
             if request.dimension not in (None, row.dimension) or request.metric not in (None, row.metric):
                 raise Conflict(f"the library has dimension {row.dimension} and metric {row.metric}, which never change")
+            claim = _Claim(row.name if request.name is None else request.name, library)
             if request.name is not None:
-                self._require_free_name(request.name, library_id)
-            written = library.update(request).result()
-            library.adopt(written.value)
-            return written
+                self._require_free_name(claim.name, library_id)
+            writing = library.update(request)
+            with self._naming:
+                self._claims.add(claim)
+        updated: Future[Written[LibraryRow]] = Future()
+        updated.set_running_or_notify_cancel()  # from here on it cannot be cancelled
+
+        def finish(done: "Future[Written[LibraryRow]]") -> None:
+            error = done.exception()
+            with self._naming:
+                if error is None:
+                    library.adopt(done.result().value)
+                # After ReadOnly nobody knows what the name is now; it stays taken until a restart tells.
+                if not isinstance(error, ReadOnly):
+                    self._claims.discard(claim)
+            if error is None:
+                updated.set_result(done.result())
+            else:
+                updated.set_exception(error)
+
+        writing.add_done_callback(finish)
+        return updated
 
     def delete_library(self, library_id: str) -> None:
         """Delete a library for good. Raises NotFound; StorageFailed or StorageFull, after which it may be there still.
@@ -120,6 +157,8 @@ class Database:
                 library.restore()
                 raise
             del self._libraries[library_id]
+            with self._naming:
+                self._claims = {claim for claim in self._claims if claim.library is not library}
             self._erasing += 1
         try:
             library.discard()
@@ -130,9 +169,11 @@ class Database:
                 self._changing.notify_all()
 
     def _require_free_name(self, name: str, library_id: str) -> None:
-        for other in self._libraries.values():
-            if other.row.name == name and other.row.id != library_id:
-                raise Conflict(f'there is a library named "{name}" already')
+        with self._naming:
+            taken = {(other.row.name, other.row.id) for other in self._libraries.values()}
+            taken.update((claim.name, claim.library.row.id) for claim in self._claims)
+        if any(other == name and other_id != library_id for other, other_id in taken):
+            raise Conflict(f'there is a library named "{name}" already')
 
     def _open(self, path: Path) -> Library:
         try:

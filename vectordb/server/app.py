@@ -9,18 +9,20 @@ from vectordb.engine import Database
 from vectordb.server import chunks, documents, health, libraries, search
 from vectordb.server.access import RequireAPIKey
 from vectordb.server.description import install_description
-from vectordb.server.exchange import run
 from vectordb.server.problems import install_problem_handlers
 from vectordb.server.routing import ServeHead, refuse_unknown_parameters
+from vectordb.server.threads import Threads
 
 
 def create_app(database: Database, *, api_key: str | None, max_body_bytes: int) -> FastAPI:
     """Return the application; it closes `database` when it stops."""
+    threads = Threads()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
-        await run(database.close)
+        await threads.change(database.close)
+        threads.close()
 
     app = FastAPI(
         title="vectordb",
@@ -33,6 +35,7 @@ def create_app(database: Database, *, api_key: str | None, max_body_bytes: int) 
         dependencies=[Depends(refuse_unknown_parameters)],
     )
     app.state.database = database
+    app.state.threads = threads
     app.state.max_body_bytes = max_body_bytes
     rooms = (health, libraries, documents, chunks, search)
     # The routers' own lists: included ones are kept behind a route that tells no methods.

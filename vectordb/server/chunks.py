@@ -1,6 +1,7 @@
 """Calls on chunks."""
 
 import asyncio
+from functools import partial
 from typing import Annotated
 
 import orjson
@@ -20,8 +21,8 @@ from vectordb.server.exchange import (
     library_of,
     read_body,
     refuse_parameter,
-    run,
     show_chunk,
+    threads_of,
 )
 from vectordb.server.libraries import Limit, Position
 from vectordb.storage import ChunkRow
@@ -39,12 +40,11 @@ Include = Annotated[list[str] | None, Query(description='"embedding" adds the ve
 async def upsert_chunks(request: Request, library_id: str) -> Response:
     """Add or replace up to 10,000 chunks by id, all or nothing."""
     library = library_of(request)
-    wanted = await read_body(request, schemas.ChunksUpsert)
+    wanted = await read_body(request, schemas.ChunksUpsert, is_write=True)
     # Looking through many vectors would hold the event loop up.
     is_short = len(wanted.chunks) <= _SHORT_UPSERT_CHUNKS
-    future = (
-        library.upsert_chunks(wanted.chunks) if is_short else await run(lambda: library.upsert_chunks(wanted.chunks))
-    )
+    upsert = partial(library.upsert_chunks, wanted.chunks)
+    future = upsert() if is_short else await threads_of(request).write(upsert)
     written = await asyncio.wrap_future(future)
     done = written.value
     result = {"ids": done.ids, "created": done.created, "updated": done.updated, "log_position": written.log_position}
@@ -73,14 +73,14 @@ async def list_chunks(
         rows = _read_rows(library, after, limit + 1, condition, with_embedding=with_embedding)
         return answer_page("chunks", rows, limit, show_chunk, lambda row: str(row.number))
 
-    return await run(read)
+    return await threads_of(request).read(read)
 
 
 @router.post("/delete", openapi_extra=takes(schemas.ChunksDelete), **gives(schemas.DeleteResult))
 async def delete_chunks(request: Request, library_id: str) -> Response:
     """Delete chunks by `ids` or by `filter`."""
     library = library_of(request)
-    wanted = await read_body(request, schemas.ChunksDelete)
+    wanted = await read_body(request, schemas.ChunksDelete, is_write=True)
     written = await asyncio.wrap_future(library.delete_chunks(wanted.ids, wanted.filter))
     result = {"deleted": written.value, "log_position": written.log_position}
     return answer(result, log_position=written.log_position)
@@ -100,7 +100,7 @@ async def get_chunk(
 async def update_chunk(request: Request, library_id: str, chunk_id: str) -> Response:
     """Change a chunk's document, text, embedding or metadata."""
     library = library_of(request)
-    wanted = await read_body(request, schemas.ChunkUpdate)
+    wanted = await read_body(request, schemas.ChunkUpdate, is_write=True)
     written = await asyncio.wrap_future(library.update_chunk(chunk_id, wanted))
     return answer(show_chunk(written.value), log_position=written.log_position)
 

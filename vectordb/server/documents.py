@@ -13,8 +13,8 @@ from vectordb.server.exchange import (
     decode_number_cursor,
     library_of,
     read_body,
-    run,
     show_document,
+    threads_of,
 )
 from vectordb.server.libraries import Limit, Position
 
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1/libraries/{library_id}/documents", tags=["documen
 async def create_document(request: Request, library_id: str) -> Response:
     """Add a document; 409 when its id is taken."""
     library = library_of(request)
-    wanted = await read_body(request, schemas.DocumentCreate)
+    wanted = await read_body(request, schemas.DocumentCreate, is_write=True)
     written = await asyncio.wrap_future(library.create_document(wanted))
     return answer(show_document(written.value), 201, log_position=written.log_position)
 
@@ -47,7 +47,7 @@ async def list_documents(
         rows = library.list_documents(after, limit + 1)
         return answer_page("documents", rows, limit, show_document, lambda row: str(row.number))
 
-    return await run(read)
+    return await threads_of(request).read(read)
 
 
 @router.get("/{document_id}", **gives(schemas.Document))
@@ -64,7 +64,7 @@ async def get_document(
 async def update_document(request: Request, library_id: str, document_id: str) -> Response:
     """Change name or metadata."""
     library = library_of(request)
-    wanted = await read_body(request, schemas.DocumentUpdate)
+    wanted = await read_body(request, schemas.DocumentUpdate, is_write=True)
     written = await asyncio.wrap_future(library.update_document(document_id, wanted))
     return answer(show_document(written.value), log_position=written.log_position)
 

@@ -1,6 +1,5 @@
 """How a body is read and an answer written: one validation, one serialisation."""
 
-import asyncio
 import base64
 import binascii
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +14,7 @@ from vectordb.engine import Database, Hit, Library
 from vectordb.engine.clock import tell_time
 from vectordb.engine.library import Stats
 from vectordb.errors import FieldError, Invalid, TooLarge, UnsupportedMedia
+from vectordb.server.threads import Threads
 from vectordb.storage import ChunkRow, DocumentRow, LibraryRow
 
 M = TypeVar("M", bound=BaseModel)
@@ -37,9 +37,16 @@ def library_of(request: Request) -> Library:
     return database_of(request).get_library(request.path_params["library_id"])
 
 
-async def read_body(request: Request, model: type[M]) -> M:
-    """Return the body as `model`; a long one is read on a thread. Raises ValidationError, TooLarge, UnsupportedMedia.
+def threads_of(request: Request) -> Threads:
+    """Return the threads that the application carries long work on."""
+    threads: Threads = request.app.state.threads
+    return threads
 
+
+async def read_body(request: Request, model: type[M], *, is_write: bool = False) -> M:
+    """Return the body as `model`; a long one is read on a thread: of those for writes when it `is_write`.
+
+    Raises ValidationError, TooLarge, UnsupportedMedia.
     JSON has to be declared as such: a browser asks before it sends that across origins.
     """
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -48,7 +55,8 @@ async def read_body(request: Request, model: type[M]) -> M:
     body = await _read_bytes(request, request.app.state.max_body_bytes)
     if len(body) <= _LONG_BODY_BYTES:
         return model.model_validate_json(body)
-    return await asyncio.to_thread(model.model_validate_json, body)
+    threads = threads_of(request)
+    return await (threads.write if is_write else threads.read)(lambda: model.model_validate_json(body))
 
 
 async def _read_bytes(request: Request, limit: int) -> bytes:
@@ -114,11 +122,6 @@ def _dump(content: Any) -> bytes:
 def answer_nothing(*, log_position: int | None = None) -> Response:
     """Return 204."""
     return Response(status_code=204, headers={} if log_position is None else {LOG_POSITION_HEADER: str(log_position)})
-
-
-async def run(call: Callable[[], R]) -> R:
-    """Run something long on a thread."""
-    return await asyncio.to_thread(call)
 
 
 def encode_cursor(place: str) -> str:

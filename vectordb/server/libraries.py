@@ -1,5 +1,6 @@
 """Calls on libraries and their index."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,8 +15,8 @@ from vectordb.server.exchange import (
     decode_cursor,
     library_of,
     read_body,
-    run,
     show_library,
+    threads_of,
 )
 
 router = APIRouter(prefix="/v1/libraries", tags=["libraries"])
@@ -28,9 +29,9 @@ _INDEX_READY = {"type": "flat", "state": "ready", "progress": 1.0, "error": None
 @router.post("", openapi_extra=takes(schemas.LibraryCreate), **gives(schemas.Library, 201))
 async def create_library(request: Request) -> Response:
     """Make a library; 409 when its id or name is taken."""
-    wanted = await read_body(request, schemas.LibraryCreate)
-    library = await run(lambda: database_of(request).create_library(wanted))
-    return answer(show_library(library.row, await run(library.read_stats)), 201, log_position=0)
+    wanted = await read_body(request, schemas.LibraryCreate, is_write=True)
+    library = await threads_of(request).change(lambda: database_of(request).create_library(wanted))
+    return answer(show_library(library.row, await threads_of(request).read(library.read_stats)), 201, log_position=0)
 
 
 @router.get("", **gives(schemas.LibraryPage))
@@ -42,7 +43,7 @@ async def list_libraries(request: Request, limit: Limit = 100, cursor: str | Non
         page = database_of(request).read_libraries(after, limit + 1)
         return answer_page("libraries", page, limit, lambda pair: show_library(*pair), lambda pair: pair[0].id)
 
-    return await run(read)
+    return await threads_of(request).read(read)
 
 
 @router.get("/{library_id}", **gives(schemas.Library))
@@ -50,22 +51,23 @@ async def get_library(request: Request, library_id: str, min_log_position: Posit
     """A library and its stats."""
     library = library_of(request)
     library.require_log_position(min_log_position)
-    return answer(show_library(library.row, await run(library.read_stats)))
+    return answer(show_library(library.row, await threads_of(request).read(library.read_stats)))
 
 
 @router.patch("/{library_id}", openapi_extra=takes(schemas.LibraryUpdate), **gives(schemas.Library))
 async def update_library(request: Request, library_id: str) -> Response:
     """Change name or metadata; 409 for a taken name, another dimension or metric."""
-    wanted = await read_body(request, schemas.LibraryUpdate)
-    written = await run(lambda: database_of(request).update_library(library_id, wanted))
-    shown = show_library(written.value, await run(library_of(request).read_stats))
+    wanted = await read_body(request, schemas.LibraryUpdate, is_write=True)
+    future = await threads_of(request).change(lambda: database_of(request).update_library(library_id, wanted))
+    written = await asyncio.wrap_future(future)
+    shown = show_library(written.value, await threads_of(request).read(library_of(request).read_stats))
     return answer(shown, log_position=written.log_position)
 
 
 @router.delete("/{library_id}", **gives(None, 204))
 async def delete_library(request: Request, library_id: str) -> Response:
     """Delete a library and everything in it."""
-    await run(lambda: database_of(request).delete_library(library_id))
+    await threads_of(request).change(lambda: database_of(request).delete_library(library_id))
     return answer_nothing()
 
 
@@ -73,7 +75,7 @@ async def delete_library(request: Request, library_id: str) -> Response:
 async def build_index(request: Request, library_id: str) -> Response:
     """Build an index; `flat` is always built."""
     library_of(request)
-    await read_body(request, schemas.IndexSpec)
+    await read_body(request, schemas.IndexSpec, is_write=True)
     return answer(_INDEX_READY, 202)
 
 

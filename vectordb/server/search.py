@@ -10,7 +10,7 @@ from vectordb.engine import Hit, Library
 from vectordb.errors import Invalid
 from vectordb.schemas import FloatArray
 from vectordb.server.description import gives, takes
-from vectordb.server.exchange import answer, library_of, read_body, run, show_hits
+from vectordb.server.exchange import answer, library_of, read_body, show_hits, threads_of
 from vectordb.server.libraries import Position
 
 router = APIRouter(prefix="/v1/libraries/{library_id}", tags=["search"])
@@ -32,8 +32,8 @@ async def search(request: Request, library_id: str, min_log_position: Position =
     wanted = await read_body(request, schemas.SearchRequest)
     library.require_log_position(max(wanted.min_log_position or 0, min_log_position or 0) or None)
     is_short = library.is_short(wanted) and len(wanted.embeddings or (0,)) * wanted.k <= _SHORT_RESULTS
-    found = library.search(wanted) if is_short else await run(lambda: library.search(wanted))
-    return await _answer_found(found, is_batch=wanted.embeddings is not None)
+    found = library.search(wanted) if is_short else await threads_of(request).read(lambda: library.search(wanted))
+    return await _answer_found(request, found, is_batch=wanted.embeddings is not None)
 
 
 @router.post(
@@ -47,10 +47,14 @@ async def search_hybrid(request: Request, library_id: str, min_log_position: Pos
     wanted = await read_body(request, schemas.HybridSearchCall)
     library.require_log_position(max(wanted.min_log_position or 0, min_log_position or 0) or None)
     if wanted.embeddings is not None:
-        return await run(lambda: answer({"results": show_hits(_search_each(library, wanted))}))
+        return await threads_of(request).read(lambda: answer({"results": show_hits(_search_each(library, wanted))}))
     (one,) = wanted.split()
-    found = library.search_hybrid(one) if library.is_short(one) else await run(lambda: library.search_hybrid(one))
-    return await _answer_found([found], is_batch=False)
+    found = (
+        library.search_hybrid(one)
+        if library.is_short(one)
+        else await threads_of(request).read(lambda: library.search_hybrid(one))
+    )
+    return await _answer_found(request, [found], is_batch=False)
 
 
 @router.post("/count", openapi_extra=takes(schemas.CountRequest), **gives(schemas.CountResponse))
@@ -59,10 +63,10 @@ async def count(request: Request, library_id: str, min_log_position: Position = 
     library = library_of(request)
     wanted = await read_body(request, schemas.CountRequest)
     library.require_log_position(max(wanted.min_log_position or 0, min_log_position or 0) or None)
-    return answer({"count": await run(lambda: library.count(wanted.filter))})
+    return answer({"count": await threads_of(request).read(lambda: library.count(wanted.filter))})
 
 
-async def _answer_found(found: list[list[Hit]], *, is_batch: bool) -> Response:
+async def _answer_found(request: Request, found: list[list[Hit]], *, is_batch: bool) -> Response:
     def write() -> Response:
         shown = show_hits(found)
         return answer({"results": shown if is_batch else shown[0]})
@@ -71,7 +75,7 @@ async def _answer_found(found: list[list[Hit]], *, is_batch: bool) -> Response:
     size = sum(len(hit.chunk.text) + len(hit.chunk.metadata) + _size_of(hit.chunk.embedding) for hit in hits)
     if len(hits) <= _SHORT_RESULTS and size <= _SHORT_RESULTS_BYTES:
         return write()
-    return await run(write)
+    return await threads_of(request).read(write)
 
 
 def _size_of(embedding: FloatArray | None) -> int:
