@@ -8,12 +8,15 @@ import pytest
 from django.conf import settings as django_settings
 from django.db.models.functions import Now
 
-from knowledge import composition
+from knowledge import composition, selectors, services
 from knowledge.indexing import Indexer
 from knowledge.models import Document, Library
 from knowledge.splitter import HeadingSplitter
 from knowledge.vector_store import VectorStore
-from tests.knowledge.fakes import InterruptedStore, TinyEmbedder
+from tests.knowledge.fakes import InterruptedStore, Killed, TinyEmbedder, embed
+
+# what an indexing calls on the store, in this order
+CALLS = ["ensure_library", "put_document", "put_chunks", "chunk_ids"]
 
 
 @pytest.fixture
@@ -75,3 +78,23 @@ def make_due(document: Document) -> None:
 def stored_ids(store: VectorStore, document: Document) -> set[str]:
     library = Library.objects.filter(project_id=document.project_id).first()
     return store.chunk_ids(library.vectordb_id, str(document.pk)) if library else set()
+
+
+def search(document: Document, text: str = "word", k: int = 50, **options) -> list[selectors.FoundPassage]:
+    return selectors.search_passages(document.project_id, embedding=embed(text), text=text, k=k, **options)
+
+
+def replace(document: Document, **changes) -> None:
+    services.update_document(project=document.project, document_id=document.pk, changes=changes)
+
+
+def kill_before(wanted: str, occurrence: int = 1):
+    seen = 0
+
+    def before(call: str) -> None:
+        nonlocal seen
+        seen += call == wanted
+        if call == wanted and seen == occurrence:
+            raise Killed
+
+    return before
