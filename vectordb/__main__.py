@@ -26,6 +26,11 @@ def _add_serve(commands: Any) -> None:
     serve.add_argument("--host", help="the address to listen on (VECTORDB_HOST; default 127.0.0.1)")
     serve.add_argument("--port", help="the port; 0 takes a free one (VECTORDB_PORT; default 8003)")
     serve.add_argument("--max-body-bytes", help="larger bodies get 413 (VECTORDB_MAX_BODY_BYTES; default 128 MiB)")
+    serve.add_argument(
+        "--max-queued-bytes",
+        help="when the writes that wait for a library keep more memory, further ones get 503"
+        " (VECTORDB_MAX_QUEUED_BYTES; default 256 MiB)",
+    )
     serve.add_argument("--insecure", action="store_true", help="allow an address beyond loopback without an API key")
 
 
@@ -35,7 +40,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     from vectordb.server.settings import Settings
 
-    named = ("data", "host", "port", "max_body_bytes")
+    named = ("data", "host", "port", "max_body_bytes", "max_queued_bytes")
     given = {name: getattr(arguments, name) for name in named if getattr(arguments, name) is not None}
     try:
         settings = Settings(**given)

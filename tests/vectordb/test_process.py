@@ -202,6 +202,8 @@ def test_readers_beside_a_writer_find_whole_writes_only(start_server):
         (["serve", "--data", "x", "--port", "http"], {}, "--port"),
         (["serve", "--data", "x", "--port", "99999"], {}, "--port"),
         (["serve", "--data", "x"], {"VECTORDB_MAX_BODY_BYTES": "lots"}, "VECTORDB_MAX_BODY_BYTES"),
+        (["serve", "--data", "x", "--max-queued-bytes", "0"], {}, "--max-queued-bytes"),
+        (["serve", "--data", "x"], {"VECTORDB_MAX_QUEUED_BYTES": "lots"}, "VECTORDB_MAX_QUEUED_BYTES"),
         (["serve", "--data", "x", "--nonsense"], {}, "--nonsense"),
         (["serve", "--data", "x", "--host", "0.0.0.0"], {}, "API key"),
         (["serve", "--data", "x", "--host", "0.0.0.0"], {"VECTORDB_API_KEY": ""}, "without an API key"),
@@ -248,5 +250,13 @@ def test_settings_of_other_programs_are_none_of_its_business(run_main, tmp_path)
 def test_help_tells_every_flag(run_main):
     code, told = run_main("serve", "--help")
     assert code == 0
-    for flag in ("--data", "--host", "--port", "--max-body-bytes", "--insecure", "VECTORDB_API_KEY"):
+    for flag in (
+        "--data",
+        "--host",
+        "--port",
+        "--max-body-bytes",
+        "--max-queued-bytes",
+        "--insecure",
+        "VECTORDB_API_KEY",
+    ):
         assert flag in told

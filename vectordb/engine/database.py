@@ -15,6 +15,8 @@ from vectordb.schemas import LibraryCreate, LibraryUpdate
 from vectordb.schemas.base import make_id
 from vectordb.storage import DataFolder, LibraryFile, LibraryRow
 
+_MAX_QUEUED_BYTES = 256 * 1024 * 1024
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Claim:
@@ -30,12 +32,15 @@ class Database:
     No writer is waited for under the lock of that: a library that writes slowly holds up itself alone.
     """
 
-    def __init__(self, data_dir: Path, *, vfs: str | None = None) -> None:
+    def __init__(self, data_dir: Path, *, max_queued_bytes: int = _MAX_QUEUED_BYTES, vfs: str | None = None) -> None:
         """Lock the folder and open everything in it.
+
+        The writes that wait for one library may keep `max_queued_bytes` of memory together; more are Unavailable.
 
         Raises DataFolderRefused when another process has it, or a library in it cannot be read: to serve the others
         would make this one look as if it had never been.
         """
+        self._max_queued_bytes = max_queued_bytes
         self._vfs = vfs
         self._changing = threading.Condition()
         self._erasing = 0  # libraries that are out of the dict and not yet off the disk
@@ -177,7 +182,7 @@ class Database:
 
     def _open(self, path: Path) -> Library:
         try:
-            library = Library(path, vfs=self._vfs)
+            library = Library(path, max_queued_bytes=self._max_queued_bytes, vfs=self._vfs)
         except VectorDBError as exc:
             raise DataFolderRefused(f"the library in {path} cannot be opened: {exc.detail}") from exc
         other = self._libraries.get(library.row.id)

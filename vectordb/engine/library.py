@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import orjson
@@ -12,8 +13,9 @@ from vectordb.engine import write_jobs
 from vectordb.engine.indexes import LibraryIndexes
 from vectordb.engine.results import Hit
 from vectordb.engine.searching import Searcher
+from vectordb.engine.sizes import measure_bytes
 from vectordb.engine.write_jobs import Upserted
-from vectordb.engine.writer import LibraryWriter, WriteSession, Written
+from vectordb.engine.writer import Job, LibraryWriter, WriteSession, Written
 from vectordb.errors import FieldError, Invalid, NotFound, Unavailable, VectorDBError
 from vectordb.schemas import (
     ChunkInput,
@@ -28,6 +30,8 @@ from vectordb.schemas import (
 )
 from vectordb.storage import ChunkRow, DocumentRow, LibraryFile, LibraryRow, ReaderPool
 from vectordb.storage.folder import measure_folder
+
+T = TypeVar("T")
 
 _BUILD_BATCH_SIZE = 5_000
 _SHORT_SEARCH_NUMBERS = 4_000_000
@@ -50,8 +54,11 @@ class Stats:
 class Library:
     """A library that is open. Reads may come from any thread; writes answer with a future, see `LibraryWriter`."""
 
-    def __init__(self, folder: Path, *, vfs: str | None = None) -> None:
-        """Open the library in `folder` and build its indexes from the record. Raises StorageFailed."""
+    def __init__(self, folder: Path, *, max_queued_bytes: int, vfs: str | None = None) -> None:
+        """Open the library in `folder` and build its indexes from the record. Raises StorageFailed.
+
+        Writes that wait may keep `max_queued_bytes` of memory together.
+        """
         self.folder = folder
         self._readers = ReaderPool(folder, vfs=vfs)
         try:
@@ -60,7 +67,12 @@ class Library:
                 self._indexes = LibraryIndexes(self._row.dimension, self._row.metric)
                 self._indexes.build(file.chunks.read_for_indexes(_BUILD_BATCH_SIZE, self._row.dimension))
             self._searcher = Searcher(self._indexes, self._readers)
-            self._writer = LibraryWriter(LibraryFile.open(folder, vfs=vfs), self._indexes.apply, name=self._row.id)
+            self._writer = LibraryWriter(
+                LibraryFile.open(folder, vfs=vfs),
+                self._indexes.apply,
+                name=self._row.id,
+                max_queued_bytes=max_queued_bytes,
+            )
         except BaseException:
             self._readers.close()
             raise
@@ -135,7 +147,7 @@ class Library:
             session.erases = True
             return session.file.library.read()
 
-        return self._writer.submit(job)
+        return self._submit(job, request)
 
     def adopt(self, row: LibraryRow) -> None:
         """Take `row`, which is committed, for what the library is."""
@@ -143,39 +155,42 @@ class Library:
 
     def create_document(self, request: DocumentCreate) -> "Future[Written[DocumentRow]]":
         """Add a document. Raises Conflict when its id is taken."""
-        return self._writer.submit(lambda session: write_jobs.create_document(session, request))
+        return self._submit(lambda session: write_jobs.create_document(session, request), request)
 
     def update_document(self, document_id: str, request: DocumentUpdate) -> "Future[Written[DocumentRow]]":
         """Change a document. Raises NotFound."""
-        return self._writer.submit(lambda session: write_jobs.update_document(session, document_id, request))
+        return self._submit(lambda session: write_jobs.update_document(session, document_id, request), request)
 
     def delete_document(self, document_id: str) -> "Future[Written[None]]":
         """Delete a document and its chunks. Raises NotFound."""
-        return self._writer.submit(lambda session: write_jobs.delete_document(session, document_id))
+        return self._submit(lambda session: write_jobs.delete_document(session, document_id), document_id)
 
     def upsert_chunks(self, chunks: Sequence[ChunkInput]) -> "Future[Written[Upserted]]":
         """Add or replace chunks, all or nothing. Raises Invalid at once, NotFound for an unknown document."""
         for place, chunk in enumerate(chunks):
             self._check_vector(chunk.embedding, f"chunks.{place}.embedding")
-        return self._writer.submit(lambda session: write_jobs.upsert_chunks(session, chunks))
+        return self._submit(lambda session: write_jobs.upsert_chunks(session, chunks), chunks)
 
     def update_chunk(self, chunk_id: str, request: ChunkUpdate) -> "Future[Written[ChunkRow]]":
         """Change parts of a chunk. Raises Invalid at once, NotFound."""
         if request.embedding is not None:
             self._check_vector(request.embedding, "embedding")
-        return self._writer.submit(lambda session: write_jobs.update_chunk(session, chunk_id, request))
+        return self._submit(lambda session: write_jobs.update_chunk(session, chunk_id, request), request)
 
     def delete_chunk(self, chunk_id: str) -> "Future[Written[None]]":
         """Delete a chunk. Raises NotFound."""
-        return self._writer.submit(lambda session: write_jobs.delete_chunk(session, chunk_id))
+        return self._submit(lambda session: write_jobs.delete_chunk(session, chunk_id), chunk_id)
 
     def delete_chunks(self, ids: Sequence[str] | None, condition: Condition | None) -> "Future[Written[int]]":
         """Delete chunks by ids, or else by filter; the future's value is how many."""
         if ids is not None:
-            return self._writer.submit(lambda session: write_jobs.delete_chunks_by_ids(session, ids))
+            return self._submit(lambda session: write_jobs.delete_chunks_by_ids(session, ids), ids)
         if condition is None:
             raise Invalid("neither ids nor a filter with a condition")
-        return self._writer.submit(lambda session: write_jobs.delete_chunks_by_filter(session, condition))
+        return self._submit(lambda session: write_jobs.delete_chunks_by_filter(session, condition), condition)
+
+    def _submit(self, job: Job[T], request: object) -> "Future[Written[T]]":
+        return self._writer.submit(job, size_bytes=measure_bytes(request))
 
     # Reads
 

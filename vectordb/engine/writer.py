@@ -80,11 +80,16 @@ class _Group:
 class LibraryWriter:
     """Runs jobs on the library's file, one transaction for as many as are waiting."""
 
-    def __init__(self, file: LibraryFile, apply_changes: Callable[[IndexChanges], None], *, name: str) -> None:
+    def __init__(
+        self, file: LibraryFile, apply_changes: Callable[[IndexChanges], None], *, name: str, max_queued_bytes: int
+    ) -> None:
+        """`max_queued_bytes` bounds what waits or is being written, but for a job that comes when there is nothing."""
         self._file = file
         self._apply_changes = apply_changes
         self._name = name
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(_MOST_WAITING_JOBS)
+        self._max_queued_bytes = max_queued_bytes
+        self._queued_bytes = 0
         self._failure: str | None = None
         self._closing = False
         self._discarding = False
@@ -99,11 +104,11 @@ class LibraryWriter:
         """Whether storage failed, so that writes are refused."""
         return self._failure is not None
 
-    def submit(self, job: Job[T]) -> "Future[Written[T]]":
+    def submit(self, job: Job[T], *, size_bytes: int = 0) -> "Future[Written[T]]":
         """Queue a job; its future ends when the write is durable and searchable, or with what refused it.
 
-        Raises ReadOnly after storage failed, Unavailable when too many wait or the library is closed, and whatever
-        `refuse` said.
+        `size_bytes` is what the job keeps in memory until then. Raises ReadOnly after storage failed, Unavailable when
+        too many or too large ones wait or the library is closed, and whatever `refuse` said.
         """
         with self._submitting:
             if self._make_refusal is not None:
@@ -112,11 +117,16 @@ class LibraryWriter:
                 raise ReadOnly(self._failure)
             if self._closing:
                 raise Unavailable("the library is closed")
+            if self._queued_bytes and self._queued_bytes + size_bytes > self._max_queued_bytes:
+                raise Unavailable("too large writes are waiting for this library; try again")
             future: Future[Written[T]] = Future()
             try:
                 self._waiting.put_nowait(_Waiting(job, future))
             except queue.Full as exc:
                 raise Unavailable("too many writes are waiting for this library; try again") from exc
+            self._queued_bytes += size_bytes
+        # The first callback of all: who is answered by a later one can send as much again.
+        future.add_done_callback(lambda _: self._note_end(size_bytes))
         return future
 
     def refuse(self, make_refusal: Callable[[], VectorDBError] | None) -> None:
@@ -137,23 +147,31 @@ class LibraryWriter:
             self._waiting.put(None)
         self._thread.join()
 
+    def _note_end(self, size_bytes: int) -> None:
+        with self._submitting:
+            self._queued_bytes -= size_bytes
+
     def _run(self) -> None:
-        open_ = True
-        while open_:
-            first = self._waiting.get()
-            jobs = [] if first is None else [first]
-            open_ = first is not None
-            while open_ and len(jobs) < _MOST_JOBS_PER_COMMIT:
-                try:
-                    following = self._waiting.get_nowait()
-                except queue.Empty:
-                    break
-                if following is None:
-                    open_ = False
-                else:
-                    jobs.append(following)
-            self._write_group([waiting for waiting in jobs if waiting.future.set_running_or_notify_cancel()])
+        while self._write_next():
+            pass
         self._finish()
+
+    def _write_next(self) -> bool:
+        """Wait for jobs and write them; return whether more may come. Nothing is kept of them."""
+        first = self._waiting.get()
+        jobs = [] if first is None else [first]
+        open_ = first is not None
+        while open_ and len(jobs) < _MOST_JOBS_PER_COMMIT:
+            try:
+                following = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if following is None:
+                open_ = False
+            else:
+                jobs.append(following)
+        self._write_group([waiting for waiting in jobs if waiting.future.set_running_or_notify_cancel()])
+        return open_
 
     def _write_group(self, jobs: list[_Waiting]) -> None:
         if not jobs:

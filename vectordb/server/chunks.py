@@ -18,6 +18,7 @@ from vectordb.server.exchange import (
     answer_nothing,
     answer_page,
     decode_number_cursor,
+    is_long,
     library_of,
     read_body,
     refuse_parameter,
@@ -41,8 +42,8 @@ async def upsert_chunks(request: Request, library_id: str) -> Response:
     """Add or replace up to 10,000 chunks by id, all or nothing."""
     library = library_of(request)
     wanted = await read_body(request, schemas.ChunksUpsert, is_write=True)
-    # Looking through many vectors would hold the event loop up.
-    is_short = len(wanted.chunks) <= _SHORT_UPSERT_CHUNKS
+    # Looking through many vectors, or much metadata, would hold the event loop up.
+    is_short = len(wanted.chunks) <= _SHORT_UPSERT_CHUNKS and not is_long(request)
     upsert = partial(library.upsert_chunks, wanted.chunks)
     future = upsert() if is_short else await threads_of(request).write(upsert)
     written = await asyncio.wrap_future(future)

@@ -59,6 +59,11 @@ async def read_body(request: Request, model: type[M], *, is_write: bool = False)
     return await (threads.write if is_write else threads.read)(lambda: model.model_validate_json(body))
 
 
+def is_long(request: Request) -> bool:
+    """Whether the body is so long, or of a length not told, that work on it would hold the event loop up."""
+    return int(request.headers.get("content-length", _LONG_BODY_BYTES + 1)) > _LONG_BODY_BYTES
+
+
 async def _read_bytes(request: Request, limit: int) -> bytes:
     too_large = TooLarge(f"the body is larger than {limit} bytes")
     declared = request.headers.get("content-length", "0")

@@ -25,7 +25,7 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
-        database = Database(settings.data)
+        database = Database(settings.data, max_queued_bytes=settings.max_queued_bytes)
     except DataFolderRefused as exc:
         _log.error("%s", exc.detail)
         return 1

@@ -18,6 +18,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8003
     api_key: SecretStr | None = None
     max_body_bytes: Annotated[int, Field(ge=1_024, le=2**31)] = 128 * 1024 * 1024
+    max_queued_bytes: Annotated[int, Field(ge=1_024, le=2**40)] = 256 * 1024 * 1024
 
     @field_validator("data", mode="before")
     @classmethod
