@@ -4,6 +4,7 @@ LocalStackError
 ├── AlreadyRunning       another runner holds this folder
 ├── PortTaken            a port that a service needs is in use
 ├── BinaryMissing        no PostgreSQL or Valkey to run
+├── DataUnreachable      the account that PostgreSQL runs under cannot get at its data
 ├── SettingNotUnderstood an environment variable that the runner itself reads makes no sense
 ├── CommandNotStarted    `exec` was given a command that cannot be run
 ├── ServiceFailed        a child process did not start, or kept crashing
@@ -33,6 +34,10 @@ class PortTaken(LocalStackError):
 
 class BinaryMissing(LocalStackError):
     """No PostgreSQL or Valkey to run."""
+
+
+class DataUnreachable(LocalStackError):
+    """The account that PostgreSQL runs under cannot get at its data."""
 
 
 class SettingNotUnderstood(LocalStackError):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from deploy.local.errors import BinaryMissing
+from deploy.local.errors import BinaryMissing, DataUnreachable
 from deploy.local.process import Command, ServiceUser, Supervisor, run_to_end
 
 PORT = 5432  # only part of the socket's name
@@ -139,17 +139,28 @@ def find_binaries(environ: Mapping[str, str], user: ServiceUser | None) -> Path:
 
 
 def choose_data_folder(wanted: Path, user: ServiceUser | None) -> Path:
-    """`wanted`, or, when the server's account cannot reach it, a folder that it can, with `wanted` a link to it."""
+    """`wanted`, or, when the server's account cannot reach it, a folder that it can, with `wanted` a link to it.
+
+    Raises DataUnreachable when `wanted` holds something already, or the other folder cannot be made.
+    """
     if wanted.is_symlink() and wanted.resolve().parent.exists():
         return wanted.resolve()
     if wanted.is_symlink():
         wanted.unlink()  # what it pointed to was deleted
     if user is None or _can_enter(wanted.parent, user):
         return wanted
-    folder = _make_reachable(ROOTS_STATE_FOLDER) / f"postgres-{secrets.token_hex(4)}"
-    wanted.symlink_to(folder / "data")
-    make_folder_for(folder, user)
-    return folder / "data"
+    if wanted.exists():
+        raise DataUnreachable(
+            f"The database in {wanted} cannot be run: we are root, which PostgreSQL refuses, and the account that it "
+            f"would run under (uid {user.uid}) cannot enter {wanted.parent}. Run as the account that owns the data, "
+            f"open the folders above it (chmod o+x), or name a running server in DATABASE_URL."
+        )
+    try:
+        folder = _make_reachable(ROOTS_STATE_FOLDER) / f"postgres-{secrets.token_hex(4)}"
+        wanted.symlink_to(folder / "data")
+        return make_folder_for(folder, user) / "data"
+    except OSError as exc:
+        raise DataUnreachable(f"No folder can be made that PostgreSQL's account can enter: {exc}") from exc
 
 
 def make_folder_for(folder: Path, user: ServiceUser | None) -> Path:

@@ -12,7 +12,7 @@ import dj_database_url
 import pytest
 
 from deploy.local import postgres
-from deploy.local.errors import BinaryMissing
+from deploy.local.errors import BinaryMissing, DataUnreachable
 from deploy.local.postgres import Postgres
 
 
@@ -84,6 +84,34 @@ def test_data_that_the_account_cannot_reach_is_kept_elsewhere_behind_a_link(
     again = postgres.choose_data_folder(wanted, user)
     assert again != chosen
     assert wanted.resolve() == again
+
+
+def test_data_that_is_there_and_cannot_be_reached_is_left_alone_and_told(
+    unreachable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "ROOTS_STATE_FOLDER", tmp_path / "state")
+    data = unreachable / "postgres"
+    data.mkdir()
+    (data / "PG_VERSION").write_text("17")
+    user = postgres.ServiceUser(12345, 12345)
+    if os.geteuid() != 0:  # only root runs the server under another account
+        assert postgres.choose_data_folder(data, None) == data
+        return
+    with pytest.raises(DataUnreachable, match=rf"{data} cannot be run: .*\(uid 12345\) cannot enter {unreachable}"):
+        postgres.choose_data_folder(data, user)
+    assert (data / "PG_VERSION").read_text() == "17"
+
+
+def test_a_state_folder_that_cannot_be_made_is_told(
+    unreachable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state").write_text("a file")
+    monkeypatch.setattr(postgres, "ROOTS_STATE_FOLDER", tmp_path / "state")
+    if os.geteuid() != 0:
+        assert postgres.choose_data_folder(unreachable / "postgres", None) == unreachable / "postgres"
+        return
+    with pytest.raises(DataUnreachable, match="No folder can be made"):
+        postgres.choose_data_folder(unreachable / "postgres", postgres.ServiceUser(12345, 12345))
 
 
 def test_data_that_is_there_is_run_by_its_owner(tmp_path: Path) -> None:

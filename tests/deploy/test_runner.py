@@ -112,6 +112,20 @@ def test_a_killed_postgres_is_started_again_over_its_stale_pid_file(checkout: Ch
     assert run.stop() == 0
 
 
+def test_data_that_postgres_cannot_reach_ends_the_run_in_clear_words(checkout: Checkout) -> None:
+    if os.geteuid() != 0:  # only root runs the server under another account
+        return
+    data = checkout.root / ".run" / "postgres"
+    data.mkdir(parents=True)
+    os.chown(data, 12345, 12345)
+    checkout.root.chmod(0o700)
+    run = checkout.run()
+    assert run.process.wait(timeout=20) == 1
+    assert f"The database in {data} cannot be run" in run.output
+    assert "Traceback" not in run.output
+    assert checkout.processes() == []
+
+
 def test_ctrl_c_while_starting_leaves_nothing(checkout: Checkout) -> None:
     run = checkout.run()
     run.wait_for("making a new database")
