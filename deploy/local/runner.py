@@ -163,14 +163,17 @@ class Runner:
         """Look after the children until someone asks to stop (StopRequested) or one keeps crashing (ServiceFailed)."""
         next_trim = time.monotonic()
         while True:
-            for child in self._supervisor.children:
-                if child.exit_code() is not None:
-                    self._restart(child)
+            self._restart_what_ended()
             if time.monotonic() >= next_trim:
                 next_trim = time.monotonic() + TRIM_INTERVAL_S
                 for child in self._supervisor.children:
                     child.trim_log()
             self._pause(WATCH_INTERVAL_S)
+
+    def _restart_what_ended(self, except_name: str = "") -> None:
+        for child in self._supervisor.children:
+            if child.name != except_name and child.exit_code() is not None:
+                self._restart(child)
 
     def _restart(self, child: Child) -> None:
         what = describe_exit(child.exit_code() or 0)
@@ -229,7 +232,8 @@ class Runner:
         wanted = services.fingerprint_migrations(self._layout.root, self._layout.root / "requirements.txt")
         if state.get("migrations") == wanted:
             return
-        self._run(services.manage(self._layout, self.environment, "migrate", "--no-input"), MIGRATE_TIMEOUT_S)
+        command = services.manage(self._layout, self.environment, "migrate", "--no-input")
+        run_to_end(self._supervisor, command, timeout_s=MIGRATE_TIMEOUT_S, pause=self._pause)
         write_private_json(self._layout.state, read_json(self._layout.state) | {"migrations": wanted})
         self._say("database migrated")
 
@@ -242,12 +246,14 @@ class Runner:
         arguments += ["--vectordb-url", self.environment["VECTORDB_URL"], "--wait"]
         command = services.manage(self._layout, self.environment, "create_demo", *arguments)
         command = replace(command, shows_output=True)  # it has a progress bar
-        self._run(command, DEMO_TIMEOUT_S)
+
+        def pause(seconds: float) -> None:
+            self._restart_what_ended(except_name=command.name)  # it waits for what another child does
+            self._pause(seconds)
+
+        run_to_end(self._supervisor, command, timeout_s=DEMO_TIMEOUT_S, pause=pause)
         write_private_json(self._layout.state, state | {"demo": "made"})
         self._say("demo made")
-
-    def _run(self, command: Command, timeout_s: float) -> None:
-        run_to_end(self._supervisor, command, timeout_s=timeout_s, pause=self._pause)
 
     def _await(self, child: Child | None, title: str) -> None:
         if child is None:

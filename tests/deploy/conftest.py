@@ -46,6 +46,8 @@ if "beat" in sys.argv and Path("beat-crashes").exists():
 if "worker" in sys.argv:
     name = Path(os.environ["WORKER_READY_FILE"]).stem
     Path(f"{name}.env.json").write_text(json.dumps(dict(os.environ)))
+    if name == "worker-ingest" and Path("ingest-crashes").exists():
+        sys.exit("no memory for the model")
     if Path("workers-are-stubborn").exists():
         import signal
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -54,11 +56,13 @@ if "worker" in sys.argv:
 time.sleep(300)
 """
 MANAGE = """
-import json, os, sys
+import json, os, sys, time
 with open("manage.calls", "a") as calls:
     calls.write(sys.argv[1] + "\\n")
 if sys.argv[1] == "create_demo":
     demo = {"project_id": "11111111-1111-1111-1111-111111111111", "api_key": "parley_demo", "admin_email": "a@b.c"}
+    while os.path.exists("ingest-crashes"):
+        time.sleep(0.05)
     with open(sys.argv[sys.argv.index("--out") + 1], "w") as file:
         json.dump(demo | {"base_url": sys.argv[sys.argv.index("--base-url") + 1]}, file)
 """

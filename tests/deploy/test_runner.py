@@ -105,6 +105,24 @@ def test_a_child_that_keeps_crashing_ends_the_run_with_an_error(checkout: Checko
     assert checkout.processes() == []
 
 
+def test_the_demo_does_not_wait_for_a_worker_that_keeps_crashing(checkout: Checkout) -> None:
+    (checkout.root / "ingest-crashes").touch()
+    run = checkout.run()
+    assert run.process.wait(timeout=30) == 1
+    assert "worker-ingest ended with exit code 1, and keeps doing so" in run.output
+    assert "no memory for the model" in run.output
+    assert checkout.processes() == []
+
+
+def test_the_demo_is_made_when_the_worker_that_crashed_is_back(checkout: Checkout) -> None:
+    (checkout.root / "ingest-crashes").touch()
+    run = checkout.run()
+    run.wait_for("worker-ingest ended with exit code 1. The end of")
+    (checkout.root / "ingest-crashes").unlink()
+    run.wait_for("demo made")
+    assert run.stop() == 0
+
+
 def test_a_killed_postgres_is_started_again_over_its_stale_pid_file(checkout: Checkout) -> None:
     run = checkout.start()
     os.kill(pid_of(checkout, "postgres -D"), signal.SIGKILL)
