@@ -3,7 +3,7 @@
 import re
 import threading
 
-import snowballstemmer  # type: ignore[import-untyped]
+import snowballstemmer
 
 _WORD = re.compile(r"[^\W_]+")
 _STOP_WORDS = frozenset(
