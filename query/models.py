@@ -30,7 +30,8 @@ class Thread(models.Model):
     means that a person said "none of them". The database itself refuses a category of another project (a composite
     foreign key, made in the migration) and a state that makes no sense. `classify_after` says from when the thread may
     be claimed for classification: at once, when a claim's lease ends, when the pause before a retry is over, or never
-    (the end of the year 9999: given up); `classify_attempts` counts the failures.
+    (the end of the year 9999: given up); `classify_attempts` counts the failures; `classify_run` is the run that took the
+    label away and owes the thread another. `external_id` is what an imported conversation is called where it came from.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -64,6 +65,16 @@ class Thread(models.Model):
 
     classify_after = models.DateTimeField(db_default=Now())
     classify_attempts = models.PositiveSmallIntegerField(default=0)
+    classify_run = models.ForeignKey(
+        "categorisation.Run",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    external_id = models.CharField(max_length=200, null=True, blank=True)  # noqa: DJ001
 
     class Meta:
         ordering = ["-created_at", "-id"]
