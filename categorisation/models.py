@@ -72,7 +72,9 @@ class Category(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["project"], condition=Q(deleted_at__isnull=False, emptied_at=None), name="category_to_be_emptied"
+                fields=["project"],
+                condition=Q(deleted_at__isnull=False, emptied_at=None),
+                name="category_to_be_emptied",
             ),
         ]
 

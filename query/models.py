@@ -30,8 +30,9 @@ class Thread(models.Model):
     means that a person said "none of them". The database itself refuses a category of another project (a composite
     foreign key, made in the migration) and a state that makes no sense. `classify_after` says from when the thread may
     be claimed for classification: at once, when a claim's lease ends, when the pause before a retry is over, or never
-    (the end of the year 9999: given up); `classify_attempts` counts the failures; `classify_run` is the run that took the
-    label away and owes the thread another. `external_id` is what an imported conversation is called where it came from.
+    (the end of the year 9999: given up); `classify_attempts` counts the failures; `classify_run` is the run that took
+    the label away and owes the thread another. `external_id` is what an imported conversation is called where it came
+    from.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
