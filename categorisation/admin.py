@@ -16,6 +16,7 @@ from categorisation.models import Category, Taxonomy
 from categorisation.services.categories import MAX_DESCRIPTION_LENGTH, MAX_EXAMPLE_LENGTH, MAX_EXAMPLES
 from query.admin import ThreadAdmin
 from query.models import Thread
+from teams.admin import ChoosesById
 
 
 class Lines(forms.Field):
@@ -34,6 +35,8 @@ class Lines(forms.Field):
             raise forms.ValidationError(f"At most {MAX_EXAMPLES} lines.")
         if any(len(line) > MAX_EXAMPLE_LENGTH for line in value):
             raise forms.ValidationError(f"At most {MAX_EXAMPLE_LENGTH} characters a line.")
+        if any("\0" in line for line in value):
+            raise forms.ValidationError("Null characters are not allowed.")
 
 
 class CategoryForm(forms.ModelForm[Category]):
@@ -46,7 +49,7 @@ class CategoryForm(forms.ModelForm[Category]):
 
 
 @admin.register(Category)
-class CategoryAdmin(admin.ModelAdmin[Category]):
+class CategoryAdmin(ChoosesById, admin.ModelAdmin[Category]):
     form = CategoryForm
     list_display = ["title", "project", "is_predefined", "created_at", "updated_at"]
     list_filter = ["is_predefined", "project__team"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
 from django.db.models import QuerySet
@@ -15,6 +18,30 @@ from django.utils import timezone
 
 from teams import services
 from teams.models import Project, ProjectAPIKey, Scope, Team, User
+
+
+class IdSelect(AutocompleteSelect):
+    """A choice by id, in which a crafted value that is no id is a wrong choice, not an error of the page."""
+
+    def optgroups(self, name: str, value: Sequence[str], attrs: dict[str, Any] | None = None) -> Any:
+        return super().optgroups(name, [each for each in value if not each or _is_id(each)], attrs)
+
+
+class ChoosesById:
+    """Lets `autocomplete_fields` that refer to rows by UUID stand any value."""
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):  # type: ignore[attr-defined]
+            kwargs["widget"] = IdSelect(db_field, self.admin_site)  # type: ignore[attr-defined]
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[misc]
+
+
+def _is_id(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 @admin.register(Team)
@@ -48,7 +75,7 @@ class UserAdmin(DjangoUserAdmin[User]):
 
 
 @admin.register(Project)
-class ProjectAdmin(admin.ModelAdmin[Project]):
+class ProjectAdmin(ChoosesById, admin.ModelAdmin[Project]):
     list_display = ["name", "team", "id", "created_at"]
     list_filter = ["team"]
     list_select_related = ["team"]
@@ -76,7 +103,7 @@ class APIKeyForm(forms.ModelForm[ProjectAPIKey]):
 
 
 @admin.register(ProjectAPIKey)
-class ProjectAPIKeyAdmin(admin.ModelAdmin[ProjectAPIKey]):
+class ProjectAPIKeyAdmin(ChoosesById, admin.ModelAdmin[ProjectAPIKey]):
     form = APIKeyForm
     list_display = ["name", "project", "shown_part", "scopes", "expires_at", "revoked_at", "last_used_at"]
     list_filter = ["project__team", "revoked_at"]

@@ -78,6 +78,12 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.email
 
+    def clean(self) -> None:
+        """Tell a form of a taken address in words, where the constraint would tell its own name."""
+        super().clean()
+        if User.objects.filter(email__iexact=self.email).exclude(pk=self.pk).exists():
+            raise ValidationError({"email": "There is a user with this e-mail address already."})
+
 
 class Project(models.Model):
     """One bot of a team."""

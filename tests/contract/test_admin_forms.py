@@ -1,0 +1,154 @@
+"""No form of the admin, however crafted, ends in a server error."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group
+from django.db.models import Model
+from django.test import Client
+
+from categorisation.models import Category, Taxonomy
+from knowledge.models import Document, Library
+from query.models import QuestionAnswer, Thread
+from teams import services
+from teams.models import Project, ProjectAPIKey, Team, User
+from tests.factories.knowledge import DocumentFactory
+from tests.factories.query import QuestionAnswerFactory
+from tests.factories.teams import ProjectFactory, UserFactory
+
+pytestmark = pytest.mark.django_db
+
+HOSTILE: list[Any] = [
+    "",
+    " ",
+    "\0",
+    "a\0b",
+    "\ud800".encode("utf-8", "surrogatepass"),
+    "x" * 100_000,
+    "9" * 400,
+    "-1",
+    "nonsense",
+    str(uuid.uuid4()),
+    "{",
+    '{"a": "\\u0000"}',
+    "[" * 10_000,
+    "0001-01-01",
+    "9999-12-31",
+    ["a", "b"],
+    ["\0"],
+    [str(uuid.uuid4())],
+]
+
+
+def make_thread(project: Project) -> Thread:
+    return QuestionAnswerFactory(thread__project=project).thread
+
+
+def make_library(project: Project) -> Library:
+    return Library.objects.create(project=project, vectordb_id="lib", embedder_fingerprint="tiny@1", dimension=32)
+
+
+MAKERS: dict[type[Model], Callable[[Project], Model]] = {
+    Group: lambda project: Group.objects.create(name="Staff"),
+    Team: lambda project: project.team,
+    User: lambda project: UserFactory(),
+    Project: lambda project: project,
+    ProjectAPIKey: lambda project: services.create_api_key(project=project, name="k", scopes=["read"])[0],
+    Document: lambda project: DocumentFactory(project=project),
+    Library: make_library,
+    Thread: make_thread,
+    QuestionAnswer: lambda project: QuestionAnswerFactory(thread__project=project),
+    Category: lambda project: project.categories.first(),
+    Taxonomy: lambda project: project.taxonomy,
+}
+
+
+@pytest.fixture
+def browser() -> Client:
+    client = Client(raise_request_exception=False)
+    client.force_login(UserFactory(is_staff=True, is_superuser=True))
+    return client
+
+
+def read_form(page: Any) -> dict[str, Any]:
+    """What the page's form would send, every field of it."""
+    adminform = page.context["adminform"].form
+    sent: dict[str, Any] = {}
+    for bound in adminform:
+        value = bound.value()
+        for part, text in _parts(bound, value):
+            sent[part] = text
+    for inline in page.context["inline_admin_formsets"]:
+        for bound in inline.formset.management_form:
+            sent[bound.html_name] = bound.value()
+    return {name: value for name, value in sent.items() if value is not None}
+
+
+def _parts(bound: Any, value: Any) -> Iterator[tuple[str, Any]]:
+    widgets = getattr(bound.field.widget, "widgets_names", None)
+    if widgets is None:
+        prepared = bound.field.prepare_value(value)
+        if isinstance(prepared, list | tuple | set):
+            yield bound.html_name, [str(getattr(each, "pk", each)) for each in prepared]
+        else:
+            yield bound.html_name, prepared
+        return
+    texts = bound.field.widget.decompress(value)
+    for suffix, text in zip(widgets, texts, strict=True):
+        yield f"{bound.html_name}{suffix}", text
+
+
+FILLED = {"name": "A name", "title": "A title", "email": "new@example.com", "scopes": ["read"]}
+PASSWORD = "correct-horse-battery"
+FILLED |= {"password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
+
+
+def attack(browser: Client, url: str, foreign: Project) -> list[str]:
+    """The errors that crafted values meet, one field at a time and all fields at once."""
+    page = browser.get(url)
+    if page.status_code != 200:  # closed to everybody
+        return []
+    related = {"project": str(foreign.pk), "team": str(foreign.team_id)}
+    fields = page.context["adminform"].form.fields
+    base = read_form(page) | {name: value for name, value in FILLED.items() if name in fields}
+    base = {name: value for name, value in related.items() if name in fields} | base
+    values = [*HOSTILE, str(foreign.pk), str(foreign.categories.first().pk)]
+    one_at_a_time = [{**base, name: value} for name in base for value in values]
+    all_at_once = [dict.fromkeys(base, value) for value in values]
+    broken = []
+    for form in [{}, *one_at_a_time, *all_at_once]:
+        answer = browser.post(url, form)
+        if answer.status_code >= 500:
+            broken.append(f"{ {name: str(value)[:40] for name, value in form.items()} }: {answer.exc_info[1]!r:.200}")
+    return broken
+
+
+def test_every_admin_is_attacked():
+    assert set(admin.site._registry) == set(MAKERS)
+
+
+@pytest.mark.parametrize("model", MAKERS, ids=lambda model: model.__name__)
+@pytest.mark.parametrize("page", ["add", "change"])
+def test_no_form_ends_in_a_server_error(browser: Client, project: Project, model: type[Model], page: str):
+    url = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+    made = MAKERS[model](project)
+    url += "add/" if page == "add" else f"{made.pk}/change/"
+    assert attack(browser, url, ProjectFactory()) == []
+
+
+@pytest.mark.parametrize("email", ["ada@example.com", "ADA@Example.com"])
+def test_a_taken_address_is_told_in_words(browser: Client, email: str):
+    UserFactory(email="ada@example.com")
+    form = {"email": email, "usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
+    page = browser.post("/admin/teams/user/add/", form).content
+    assert b"There is a user with this e-mail address already." in page
+    assert b"user_email_without_case" not in page
+    other = UserFactory()
+    page = browser.post(f"/admin/teams/user/{other.pk}/change/", {"email": email}).content
+    assert b"There is a user with this e-mail address already." in page
+    assert browser.post(f"/admin/teams/user/{other.pk}/change/", {"email": other.email.upper()}).status_code == 302
