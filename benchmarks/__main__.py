@@ -13,6 +13,7 @@ DATA = Path(__file__).parent / "data"
 BENCHMARKS: tuple[tuple[str, ...], ...] = (
     ("benchmarks.embedder",),
     ("benchmarks.classifier_accuracy", str(DATA / "titles.jsonl")),
+    ("benchmarks.team_categories",),
     ("benchmarks.answers", str(DATA.parent.parent / "docs"), str(DATA / "docs_questions.jsonl")),
 )
 ELSEWHERE = "Not run: benchmarks.retrieval, which asks a running service about a judged collection (see its --help)."
