@@ -7,7 +7,7 @@ PY = .venv/bin/python
 LINT_ENV = SECRET_KEY=only-for-the-linters CLASSIFIER=embedding DATABASE_URL=postgresql://%2Fnonexistent/none CELERY_BROKER_URL=memory://
 
 .DEFAULT_GOAL = help
-.PHONY: help run test setup setup-dev bootstrap create-superuser lint format bench flower lock
+.PHONY: help run test setup setup-dev bootstrap create-superuser lint format bench soak flower lock
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ format: setup-dev  ## rewrite the code in the house's style
 
 bench: setup-dev  ## run the benchmarks
 	@exec $(PY) -m benchmarks
+
+soak: setup-dev  ## run the full counts of the tests (an hour); the figures stand in docs/operations.md
+	@exec $(PY) -m pytest -m soak -s $(PYTEST_ARGS)
 
 flower: setup  ## the page of queues and workers, on port 5555 (`make run` has it already)
 	@exec $(PY) -m deploy.local exec $(PY) -m celery -A config flower --address=127.0.0.1

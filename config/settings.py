@@ -29,6 +29,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
+    "schema",
     "rest_framework",
     "drf_standardized_errors",
     "drf_spectacular",

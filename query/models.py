@@ -9,10 +9,11 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVector
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import MD5, Now
 
 from teams.models import Project
 
+MAX_ATTEMPTS = 5  # to classify a thread: then it is given up
 FIRST_QUESTION_WORDS = SearchVector("first_question", config="simple")
 
 
@@ -36,7 +37,12 @@ class Thread(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="threads")
+    project = models.ForeignKey(
+        Project,
+        on_delete=models.CASCADE,
+        related_name="threads",
+        db_index=False,  # thread_newest_first begins with it
+    )
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
     last_activity_at = models.DateTimeField(db_default=Now())
@@ -96,17 +102,56 @@ class Thread(models.Model):
                 name="thread_confidence_is_a_share",
                 condition=Q(category_confidence=None) | Q(category_confidence__gte=0, category_confidence__lte=1),
             ),
+            models.UniqueConstraint(
+                fields=["project", "external_id"],
+                condition=Q(external_id__isnull=False),
+                name="thread_external_id_in_project",
+            ),
         ]
+        # `classify_after` stands in none of them, so that a claim touches no index
         indexes = [
             models.Index(F("project"), F("created_at").desc(), F("id").desc(), name="thread_newest_first"),
             models.Index(
-                F("project"), F("category"), F("created_at").desc(), F("id").desc(), name="thread_by_category"
+                F("project"),
+                F("category"),
+                F("category_source"),
+                F("created_at").desc(),
+                F("id").desc(),
+                name="thread_by_label",
             ),
             models.Index(
                 F("project"),
-                F("classify_after"),
-                condition=Q(category=None, category_source=None),
-                name="thread_unlabelled",
+                F("is_uncertain"),
+                F("created_at").desc(),
+                F("id").desc(),
+                name="thread_by_uncertainty",
+            ),
+            models.Index(fields=["project", "updated_at"], name="thread_by_update"),
+            models.Index(
+                F("project"),
+                F("created_at").desc(),
+                F("id").desc(),
+                condition=Q(category=None, category_source=None, classify_attempts__lt=MAX_ATTEMPTS),
+                name="thread_to_classify",
+            ),
+            models.Index(
+                fields=["project", "category", "categorised_at"],
+                condition=Q(category_source="classifier", classify_attempts__lt=MAX_ATTEMPTS),
+                name="thread_to_reclassify",
+            ),
+            models.Index(fields=["project"], condition=Q(classify_attempts__gte=MAX_ATTEMPTS), name="thread_given_up"),
+            models.Index(
+                F("classify_run"),
+                F("created_at").desc(),
+                F("id").desc(),
+                condition=Q(classify_run__isnull=False),
+                name="thread_of_run",
+            ),
+            models.Index(
+                F("project"),
+                MD5("first_question"),
+                condition=Q(category_source="classifier"),
+                name="thread_same_question",
             ),
             GinIndex(FIRST_QUESTION_WORDS, name="thread_first_question_words"),
         ]
