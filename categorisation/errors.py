@@ -3,6 +3,7 @@
 CategorisationError
 ├── ClassifierError             a classification that cannot be computed; another try changes nothing
 │   └── ClassifierUnavailable   what the classifier stands on is down or slow; worth another try later
+├── BadConversation             a line of an import that is none; the message says why
 ├── CategoryNotFound            no such category, as far as the one who asks may know
 └── CategorisationConflict      the taxonomy as it stands does not allow it
     ├── DuplicateTitle
@@ -29,6 +30,10 @@ class ClassifierUnavailable(ClassifierError):
     def __init__(self, message: str, *, retry_after_s: int = 5) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class BadConversation(CategorisationError):
+    """A line of a file of past conversations cannot be imported. The message is for the person who imports."""
 
 
 class CategoryNotFound(CategorisationError):
