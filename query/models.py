@@ -87,7 +87,8 @@ class Thread(models.Model):
         ordering = ["-created_at", "-id"]
         constraints = [
             models.CheckConstraint(
-                name="thread_label_makes_sense",
+                name="thread_label_is_whole",
+                # "is not null" beside each source: a CHECK lets pass what is neither true nor false
                 condition=Q(
                     category_source=None,
                     category=None,
@@ -95,8 +96,18 @@ class Thread(models.Model):
                     categorised_at=None,
                     category_taxonomy_version=None,
                 )
-                | Q(category_source="classifier", category__isnull=False, categorised_at__isnull=False)
-                | Q(category_source="user", category_confidence=None, categorised_at__isnull=False),
+                | Q(
+                    category_source__isnull=False,
+                    category_source="classifier",
+                    category__isnull=False,
+                    categorised_at__isnull=False,
+                )
+                | Q(
+                    category_source__isnull=False,
+                    category_source="user",
+                    category_confidence=None,
+                    categorised_at__isnull=False,
+                ),
             ),
             models.CheckConstraint(
                 name="thread_confidence_is_a_share",
