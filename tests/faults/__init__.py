@@ -1,0 +1,1 @@
+"""What can go wrong between processes, made to happen: a bad network (proxy) and a bad broker (brokers)."""
