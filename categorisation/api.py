@@ -149,13 +149,8 @@ class LabelledThreadViewSet(ThreadViewSet):
     scopes: ClassVar[dict[str, str]] = {**ThreadViewSet.scopes, "partial_update": "label", "forget_label": "label"}
     filter_serializer_class = LabelledThreadFilters
 
-    def apply_filters(self, queryset: QuerySet[Thread], filters: dict[str, Any]) -> QuerySet[Thread]:
-        queryset = super().apply_filters(queryset, filters)
-        if "category" in filters:
-            queryset = selectors.with_category(queryset, self.kwargs["project_id"], filters["category"])
-        if "category_source" in filters:
-            queryset = selectors.with_category_source(queryset, filters["category_source"])
-        return queryset
+    def apply_filters(self, queryset: QuerySet[Thread], filters: dict[str, Any]) -> Any:
+        return selectors.with_label(super().apply_filters(queryset, filters), self.kwargs["project_id"], filters)
 
     @extend_schema(
         summary="Decide on a thread's category",

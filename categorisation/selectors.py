@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -13,7 +15,8 @@ from categorisation import composition
 from categorisation.classifiers import CategorySpec
 from categorisation.errors import CategoryNotFound
 from categorisation.models import Category, Taxonomy
-from query.models import Thread
+from query.models import CategorySource, Thread
+from query.selectors import Label, with_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +57,43 @@ def read_taxonomy(project_id: UUID) -> TaxonomySnapshot:
     return TaxonomySnapshot(version, tuple(specs))
 
 
-def with_category(threads: QuerySet[Thread], project_id: UUID, category_id: UUID | None) -> QuerySet[Thread]:
-    """Of the project's threads those that show this category, or none. Raises CategoryNotFound."""
-    if category_id is not None:
-        return threads.filter(category_id=find_category(project_id, category_id).pk)
-    deleted = list(
-        Category.objects.filter(project_id=project_id, deleted_at__isnull=False).values_list("pk", flat=True)
-    )
-    # Two queries instead of a join: without deleted categories, the usual case, an index answers alone.
-    return threads.filter(Q(category=None) | Q(category__in=deleted)) if deleted else threads.filter(category=None)
+def with_label(
+    threads: QuerySet[Thread], project_id: UUID, filters: Mapping[str, Any]
+) -> QuerySet[Thread] | list[QuerySet[Thread]]:
+    """Of the project's threads those that show the category (an id, or None) and the source that are asked for.
+
+    In parts as query.selectors.with_labels has them. Raises CategoryNotFound.
+    """
+    if not filters.keys() & {"category", "category_source"}:
+        return threads
+    shown = _shown_categories(project_id)
+    if (wanted := filters.get("category")) is not None and shown.get(wanted) != wanted:
+        raise CategoryNotFound("There is no such category.")
+    labels = [
+        borne
+        for borne, shows in _shown_labels(shown)
+        if shows.category_id == filters.get("category", shows.category_id)
+        and shows.source == filters.get("category_source", shows.source)
+    ]
+    return with_labels(threads, labels)
 
 
-def with_category_source(threads: QuerySet[Thread], source: str) -> QuerySet[Thread]:
-    """The threads whose label that is shown was given by `source`."""
-    return threads.filter(category_source=source, category__deleted_at=None)
+def _shown_categories(project_id: UUID) -> dict[UUID, UUID | None]:
+    """For each category that a thread of the project may bear the one that is shown: itself, its successor, or none."""
+    may_be_borne = Category.objects.filter(Q(deleted_at=None) | Q(emptied_at=None), project_id=project_id)
+    rows = list(may_be_borne.values_list("pk", "deleted_at", "reassigned_to_id"))
+    live = {pk for pk, deleted_at, _ in rows if deleted_at is None}
+    return {pk: pk if pk in live else successor if successor in live else None for pk, _, successor in rows}
+
+
+def _shown_labels(shown: Mapping[UUID, UUID | None]) -> Iterator[tuple[Label, Label]]:
+    """Every label that a row may bear, and the one that is shown in its place."""
+    unlabelled = Label(None, None)
+    yield unlabelled, unlabelled
+    yield Label(None, CategorySource.USER), Label(None, CategorySource.USER)
+    for category_id, successor_id in shown.items():
+        for source in CategorySource:
+            yield Label(category_id, source), Label(successor_id, source) if successor_id else unlabelled
 
 
 def due_threads() -> QuerySet[Thread]:

@@ -2,6 +2,11 @@
 
 A view declares `ordering = ("-created_at", "-id")` (or both ascending): one column that orders, then the id that makes
 it total. The cursor is opaque to clients: the last row's key and the direction.
+
+What is paged is a queryset, or a sequence of them: disjoint parts of one list, for a filter whose rows no single index
+has in order. Of each part as many rows are read as a page holds, in one statement. The ordering that a queryset brings
+along is of columns that are constant in it, the first ones of its index: PostgreSQL does not see by itself that `IS
+NULL` leaves nothing to order.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db.models import Model, Q
+from django.db.models import Model, Q, QuerySet
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -63,11 +68,8 @@ class KeysetPagination(BasePagination):
         cursor = _read_cursor(request)
         column, descending = _read_ordering(getattr(view, "ordering", ("-created_at", "-id")))
         backwards = cursor is not None and cursor.backwards
-        reading_down = descending != backwards
-        if cursor is not None:
-            queryset = queryset.filter(_beyond(column, cursor, down=reading_down))
-        sign = "-" if reading_down else ""
-        found = list(queryset.order_by(f"{sign}{column}", f"{sign}id")[: size + 1])
+        stretch = _Stretch(column, cursor, descending != backwards, size + 1)
+        found = stretch.read([queryset] if isinstance(queryset, QuerySet) else queryset)
         there_is_more = len(found) > size
         page = found[:size]
         if backwards:
@@ -121,6 +123,37 @@ class KeysetPagination(BasePagination):
                 "schema": {"type": "string"},
             },
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """The rows to be read: so many beyond the cursor, down or up."""
+
+    column: str
+    cursor: Cursor | None
+    is_down: bool
+    length: int
+
+    def read(self, parts: Sequence[QuerySet[Any]]) -> list[Any]:
+        """The first rows of all parts together."""
+        if not parts:
+            return []
+        if len(parts) == 1:
+            return list(self._cut(parts[0]))
+        keys = [self._cut(part).values("pk") for part in parts]
+        rows = parts[0].model._default_manager.filter(pk__in=keys[0].union(*keys[1:], all=True))
+        rows.query.select_related = parts[0].query.select_related
+        return list(rows.order_by(*self._ordering())[: self.length])
+
+    def _cut(self, part: QuerySet[Any]) -> QuerySet[Any]:
+        if self.cursor is not None:
+            part = part.filter(_beyond(self.column, self.cursor, down=self.is_down))
+        constant = part.query.order_by if self.is_down else [f"-{name}" for name in part.query.order_by]
+        return part.order_by(*constant, *self._ordering())[: self.length]
+
+    def _ordering(self) -> tuple[str, str]:
+        sign = "-" if self.is_down else ""
+        return f"{sign}{self.column}", f"{sign}id"
 
 
 def _read_page_size(request: Request) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NamedTuple
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery
@@ -29,6 +31,19 @@ def with_words(threads: QuerySet[Thread], words: str) -> QuerySet[Thread]:
     """The threads whose first question holds every one of the words."""
     query = SearchQuery(words, config="simple", search_type="plain")
     return threads.alias(first_question_words=FIRST_QUESTION_WORDS).filter(first_question_words=query)
+
+
+class Label(NamedTuple):
+    """A category and who gave it, as they stand in a thread's row."""
+
+    category_id: UUID | None
+    source: str | None
+
+
+def with_labels(threads: QuerySet[Thread], labels: Iterable[Label]) -> list[QuerySet[Thread]]:
+    """The threads that bear one of the labels, a part for each label: thread_by_label has each part in order."""
+    ordered = threads.order_by("category_id", "category_source")
+    return [ordered.filter(category=label.category_id, category_source=label.source) for label in labels]
 
 
 def find_thread(thread_id: UUID, project_id: UUID) -> Thread:
