@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 
 from django.conf import settings
@@ -11,6 +13,24 @@ import knowledge.composition
 from categorisation.classifiers import Classifier, DummyClassifier, EmbeddingClassifier
 
 EMBEDDING_QUESTIONS_PER_CALL = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How long a claim holds, and the pauses: of a thread after its first failure and on, of all when the breaker opens."""
+
+    lease: timedelta
+    pauses: tuple[timedelta, ...]
+    breaker_pauses: tuple[timedelta, ...]
+
+
+def pacing() -> Pacing:
+    environment = settings.ENVIRONMENT
+    return Pacing(
+        timedelta(seconds=environment.classification_lease_s),
+        tuple(timedelta(seconds=seconds) for seconds in environment.classification_pauses_s),
+        tuple(timedelta(seconds=seconds) for seconds in environment.breaker_pauses_s),
+    )
 
 
 @cache

@@ -59,6 +59,17 @@ class Environment(BaseSettings):
     dummy_classifier_seconds: float = Field(default=2.0, ge=0, le=600)
     classification_enabled: bool = True
 
+    # how it labels in the background; docs/operations.md explains each
+    classification_lease_s: float = Field(default=130.0, gt=0)
+    classification_pauses_s: Annotated[tuple[float, float, float, float], NoDecode] = (10.0, 60.0, 300.0, 1800.0)
+    breaker_pauses_s: Annotated[tuple[float, ...], NoDecode] = (10.0, 30.0, 60.0, 120.0, 300.0)
+    live_lanes: int = Field(default=64, ge=1, le=2000)
+    backfill_lanes: int = Field(default=100, ge=1, le=2000)
+    backfill_batch_s: float = Field(default=60.0, gt=0, le=60)
+    backfill_drain_s: float = Field(default=45.0, gt=0, le=45)
+    planner_interval_s: float = Field(default=5.0, gt=0)
+    sweeper_interval_s: float = Field(default=30.0, gt=0)
+
     # limits
     max_document_size_bytes: int = Field(default=5 * 1024 * 1024, gt=0)
 
@@ -68,6 +79,18 @@ class Environment(BaseSettings):
         if not isinstance(value, str):
             return value
         return [part.strip() for part in value.split(",") if part.strip()]
+
+    @field_validator("classification_pauses_s", "breaker_pauses_s", mode="before")
+    @classmethod
+    def split_seconds(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("classification_pauses_s", "breaker_pauses_s")
+    @classmethod
+    def pauses_grow(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or min(value) < 0 or list(value) != sorted(value):
+            raise ValueError("must be seconds, separated by commas, none below the one before")
+        return value
 
     @field_validator("database_url")
     @classmethod

@@ -17,8 +17,6 @@ from datetime import timedelta
 from enum import Enum, StrEnum
 from uuid import UUID
 
-from django.utils import timezone
-
 from categorisation import selectors
 from categorisation.classifiers import CategorySpec, Classification, Classifier
 from categorisation.errors import ClassifierError, ClassifierUnavailable
@@ -32,7 +30,6 @@ logger = logging.getLogger(__name__)
 MAX_ROUNDS = 3
 WINDOW = 32
 SWEEP_BUDGET_S = 25.0  # a tick is over before the next one comes
-SWEEPER_AGE = timedelta(days=1)
 
 
 class NoCategory(Enum):
@@ -100,11 +97,7 @@ def sweep_unlabelled_threads(
 
 
 def _claim_window() -> list[Claim]:
-    begun_after = timezone.now() - SWEEPER_AGE
-    projects = selectors.projects_with_due_threads(begun_after, limit=WINDOW)
-    share = WINDOW // max(1, len(projects))
-    window = (claiming.claim_due_threads(project_id, created_after=begun_after, limit=share) for project_id in projects)
-    return [claim for claims in window for claim in claims]
+    return claiming.claim_young_threads(WINDOW, share=WINDOW // 4)
 
 
 def label_claims(
@@ -214,9 +207,9 @@ def record_results(claims: Sequence[Claim], results: Sequence[Result], *, taxono
 
 def _record_error(claim: Claim, error: ClassifierError) -> Outcome:
     if isinstance(error, ClassifierUnavailable):
-        claiming.postpone(claim, timedelta(seconds=error.retry_after_s))
+        claiming.postpone([claim], timedelta(seconds=error.retry_after_s))
         return Outcome.POSTPONED
-    is_given_up = claiming.count_failure(claim)
+    is_given_up = claiming.count_failures([claim]) > 0
     # not the message: a classifier may have put the question into it
     cause = type(error.__cause__ or error).__name__
     logger.warning("thread %s could not be classified (%s), attempt %d", claim.thread_id, cause, claim.attempts + 1)
@@ -224,5 +217,5 @@ def _record_error(claim: Claim, error: ClassifierError) -> Outcome:
 
 
 def _drop(claim: Claim) -> Outcome:
-    claiming.release(claim)
+    claiming.release([claim])
     return Outcome.DROPPED
