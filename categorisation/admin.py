@@ -13,10 +13,17 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from categorisation import services
 from categorisation.errors import CategorisationError
 from categorisation.models import Category, Taxonomy
+from categorisation.services import Actor
 from categorisation.services.categories import MAX_DESCRIPTION_LENGTH, MAX_EXAMPLE_LENGTH, MAX_EXAMPLES
 from query.admin import ThreadAdmin
 from query.models import Thread
 from teams.admin import ChoosesById
+from teams.models import User
+
+
+def _actor_of(request: HttpRequest) -> Actor:
+    assert isinstance(request.user, User)
+    return Actor.of_user(request.user)
 
 
 class Lines(forms.Field):
@@ -71,7 +78,7 @@ class CategoryAdmin(ChoosesById, admin.ModelAdmin[Category]):
         obj.pk = services.create_category(project_id=obj.project_id, **texts).pk
 
     def delete_model(self, request: HttpRequest, obj: Category) -> None:
-        services.delete_category(project_id=obj.project_id, category_id=obj.pk)
+        services.delete_category(project_id=obj.project_id, category_id=obj.pk, actor=_actor_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Category]) -> None:
         for category in queryset:
@@ -164,16 +171,23 @@ class LabelledThreadAdmin(ThreadAdmin):
 
     def save_model(self, request: HttpRequest, obj: Thread, form: Any, change: bool) -> None:
         if "category" in form.changed_data:
-            services.assign_label(project_id=obj.project_id, thread_id=obj.pk, category_id=obj.category_id)
+            services.assign_label(
+                project_id=obj.project_id, thread_id=obj.pk, category_id=obj.category_id, actor=_actor_of(request)
+            )
 
     @admin.action(description="Decide that no category applies", permissions=["change"])
     def decide_on_none(self, request: HttpRequest, queryset: QuerySet[Thread]) -> None:
         for thread in queryset:
-            services.assign_label(project_id=thread.project_id, thread_id=thread.pk, category_id=None)
+            services.assign_label(
+                project_id=thread.project_id, thread_id=thread.pk, category_id=None, actor=_actor_of(request)
+            )
 
     @admin.action(description="Forget people's decisions, and classify anew", permissions=["change"])
     def forget_labels(self, request: HttpRequest, queryset: QuerySet[Thread]) -> None:
-        forgotten = sum(services.forget_label(project_id=thread.project_id, thread_id=thread.pk) for thread in queryset)
+        actor = _actor_of(request)
+        forgotten = sum(
+            services.forget_label(project_id=thread.project_id, thread_id=thread.pk, actor=actor) for thread in queryset
+        )
         messages.success(request, f"{forgotten} forgotten.")
 
     @admin.action(description="Try again to classify", permissions=["change"])

@@ -5,9 +5,12 @@ CategorisationError
 │   └── ClassifierUnavailable   what the classifier stands on is down or slow; worth another try later
 ├── BadConversation             a line of an import that is none; the message says why
 ├── CategoryNotFound            no such category, as far as the one who asks may know
-└── CategorisationConflict      the taxonomy as it stands does not allow it
+├── RunNotFound                 no such run, as far as the one who asks may know
+└── CategorisationConflict      the state of the taxonomy, or of a run, does not allow it
     ├── DuplicateTitle
-    └── TooManyCategories
+    ├── TooManyCategories
+    ├── RunIsOpen
+    └── RunStateForbids
 """
 
 from __future__ import annotations
@@ -40,8 +43,12 @@ class CategoryNotFound(CategorisationError):
     """No live category of the project has that id."""
 
 
+class RunNotFound(CategorisationError):
+    """No run of the project has that id."""
+
+
 class CategorisationConflict(CategorisationError):
-    """The state of the project's categories does not allow what was asked for. The message is for the client."""
+    """The state of the project's categories and runs does not allow what was asked. The message is for the client."""
 
 
 class DuplicateTitle(CategorisationConflict):
@@ -50,3 +57,11 @@ class DuplicateTitle(CategorisationConflict):
 
 class TooManyCategories(CategorisationConflict):
     """The project has as many live categories as it may have."""
+
+
+class RunIsOpen(CategorisationConflict):
+    """The project has an open run of this kind."""
+
+
+class RunStateForbids(CategorisationConflict):
+    """What was asked of a run does not go with its kind or with the state that it is in."""

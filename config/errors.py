@@ -14,7 +14,7 @@ from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.response import Response
 
-from categorisation.errors import CategorisationConflict, CategoryNotFound, DuplicateTitle
+from categorisation.errors import CategorisationConflict, CategoryNotFound, DuplicateTitle, RunNotFound
 from knowledge.errors import (
     DocumentNotFound,
     DocumentTooLarge,
@@ -81,7 +81,7 @@ TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], Exception
         (OperationalError, InterfaceError),
         lambda error: Unavailable("The database does not answer. Try again shortly.", RETRY_AFTER_S),
     ),
-    ((ThreadNotFound, CategoryNotFound, DocumentNotFound), lambda error: NotFound()),
+    ((ThreadNotFound, CategoryNotFound, RunNotFound, DocumentNotFound), lambda error: NotFound()),
     ((DuplicateTitle,), lambda error: Conflict(str(error), code="duplicate")),
     ((CategorisationConflict,), lambda error: Conflict(str(error))),
     ((DocumentTooLarge,), lambda error: TooLarge(str(error))),

@@ -171,9 +171,17 @@ class Thread(models.Model):
         return self.first_question[:80]
 
     @property
-    def bears_deleted_category(self) -> bool:
-        """Whether the label is one that no read shows any more."""
-        return self.category is not None and self.category.deleted_at is not None
+    def shown_category(self) -> Any:  # a Category, or None: that room is not imported here
+        """The category that reads show: for a deleted one the live one that it was replaced by, if any."""
+        if self.category is None or self.category.deleted_at is None:
+            return self.category
+        successor = self.category.reassigned_to
+        return successor if successor is not None and successor.deleted_at is None else None
+
+    @property
+    def is_hidden_label(self) -> bool:
+        """Whether reads show the thread as unlabelled although its row bears a label still: its category is gone."""
+        return self.category is not None and self.shown_category is None
 
 
 class QuestionAnswer(models.Model):

@@ -18,7 +18,7 @@ HISTORY_LENGTH = 6
 
 def threads_of(project_id: UUID) -> QuerySet[Thread]:
     """The project's threads with their categories, in one query."""
-    return Thread.objects.filter(project_id=project_id).select_related("category")
+    return Thread.objects.filter(project_id=project_id).select_related("category__reassigned_to")
 
 
 def with_question_answers(threads: QuerySet[Thread]) -> QuerySet[Thread]:

@@ -135,7 +135,7 @@ class CategoryOfThread(serializers.Serializer[Any]):
 
 
 class ThreadRow(serializers.ModelSerializer[Thread]):
-    """A thread as lists show it. The label of a deleted category is shown no more."""
+    """A thread as lists show it: for a deleted category the one that it was replaced by, or no label at all."""
 
     category = serializers.SerializerMethodField()
     category_source = serializers.SerializerMethodField()
@@ -160,17 +160,17 @@ class ThreadRow(serializers.ModelSerializer[Thread]):
 
     @extend_schema_field(CategoryOfThread(allow_null=True))
     def get_category(self, thread: Thread) -> dict[str, Any] | None:
-        if thread.category is None or thread.bears_deleted_category:
-            return None
-        return {"id": str(thread.category.pk), "title": thread.category.title}
+        category = thread.shown_category
+        return None if category is None else {"id": str(category.pk), "title": category.title}
 
     @extend_schema_field(serializers.ChoiceField(["classifier", "user"], allow_null=True))
     def get_category_source(self, thread: Thread) -> str | None:
-        return None if thread.bears_deleted_category else thread.category_source
+        return None if thread.is_hidden_label else thread.category_source
 
     @extend_schema_field(serializers.FloatField(allow_null=True, min_value=0, max_value=1))
     def get_category_confidence(self, thread: Thread) -> float | None:
-        return None if thread.bears_deleted_category else thread.category_confidence
+        # the classifier's confidence was in the category that it gave
+        return thread.category_confidence if thread.shown_category == thread.category else None
 
 
 class Exchange(serializers.ModelSerializer[QuestionAnswer]):

@@ -1,6 +1,6 @@
 """Labels are written here, and nowhere else.
 
-Whoever writes a label holds FOR SHARE on its category, and a deletion holds FOR UPDATE, so that neither slips past the
+Whoever writes a label holds FOR SHARE on its category, and a deletion updates that row, so that neither slips past the
 other; categories are locked before threads, always. The classifier writes only over "unlabelled", in one conditional
 UPDATE: PostgreSQL evaluates the condition again on the row as it is when the lock is had, so a person's decision that
 was committed in the meantime stands.
@@ -15,14 +15,16 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import QuerySet, Subquery
+from django.db.models import Subquery
 from django.db.models.functions import Now
 
 from categorisation.errors import CategoryNotFound
-from categorisation.models import Category, Taxonomy
+from categorisation.models import Taxonomy
+from categorisation.services.history import NO_LABEL, SHELL, Actor, lock_label, record_change
 from categorisation.signals import threads_unlabelled
 from query.errors import ThreadNotFound
 from query.models import CategorySource, Thread
+from query.selectors import Label
 
 NO_SUCH_CATEGORY = "There is no such category."
 NO_SUCH_THREAD = "There is no such thread."
@@ -34,6 +36,7 @@ UNLABELLED: dict[str, Any] = {
     "category_taxonomy_version": None,
     "classify_after": Now(),
     "classify_attempts": 0,
+    "classify_run": None,
     "updated_at": Now(),
 }
 
@@ -48,38 +51,45 @@ class ComputedLabel:
 
 
 @transaction.atomic
-def assign_label(*, project_id: UUID, thread_id: UUID, category_id: UUID | None) -> None:
+def assign_label(*, project_id: UUID, thread_id: UUID, category_id: UUID | None, actor: Actor = SHELL) -> None:
     """Record a person's decision, whatever stood there; None says that no category applies, and is as final.
 
     Raises ThreadNotFound or CategoryNotFound, the latter also for a deleted category and another project's.
     """
     if category_id is not None and not lock_live_categories(project_id, [category_id]):
         raise CategoryNotFound(NO_SUCH_CATEGORY)
-    assigned = Thread.objects.filter(pk=thread_id, project_id=project_id).update(
+    before = lock_label(project_id, thread_id)
+    if before is None:
+        raise ThreadNotFound(NO_SUCH_THREAD)
+    Thread.objects.filter(pk=thread_id).update(
         category=category_id,
         category_source=CategorySource.USER,
         category_confidence=None,
         categorised_at=Now(),
         category_taxonomy_version=Subquery(Taxonomy.objects.filter(project_id=project_id).values("version")),
+        classify_attempts=0,
+        classify_run=None,
         updated_at=Now(),
     )
-    if not assigned:
-        raise ThreadNotFound(NO_SUCH_THREAD)
+    record_change(thread_id, before, Label(category_id, CategorySource.USER), actor)
 
 
 @transaction.atomic
-def forget_label(*, project_id: UUID, thread_id: UUID) -> bool:
+def forget_label(*, project_id: UUID, thread_id: UUID, actor: Actor = SHELL) -> bool:
     """Forget a person's decision, so that the thread is classified anew; whether there was one.
 
     A label that the classifier gave stays. Raises ThreadNotFound.
     """
-    thread = Thread.objects.filter(pk=thread_id, project_id=project_id)
-    forgotten = bool(thread.filter(category_source=CategorySource.USER).update(**UNLABELLED))
-    if forgotten:
-        _announce_unlabelled([thread_id])
-    elif not thread.exists():
+    before = lock_label(project_id, thread_id)
+    if before is None:
         raise ThreadNotFound(NO_SUCH_THREAD)
-    return forgotten
+    if before.source != CategorySource.USER:
+        return False
+    Thread.objects.filter(pk=thread_id).update(**UNLABELLED)
+    record_change(thread_id, before, NO_LABEL, actor)
+    announce = partial(threads_unlabelled.send_robust, sender=Thread, thread_ids=[thread_id])
+    transaction.on_commit(announce, robust=True)
+    return True
 
 
 @transaction.atomic
@@ -118,42 +128,3 @@ def lock_live_categories(project_id: UUID, category_ids: Collection[UUID]) -> se
             [project_id, list(category_ids)],
         )
         return {row[0] for row in cursor.fetchall()}
-
-
-@transaction.atomic
-def move_labels(category: Category, target_id: UUID, *, limit: int) -> int:
-    """Give threads of one category another of its project; whose decision it was stays. How many there were.
-
-    The confidence was in the old category, and is not known for the new one. Raises CategoryNotFound when the target
-    is not live.
-    """
-    if not lock_live_categories(category.project_id, [target_id]):
-        raise CategoryNotFound(NO_SUCH_CATEGORY)
-    ids = _lock_threads_of(category, limit)
-    return Thread.objects.filter(pk__in=ids).update(
-        category=target_id, category_confidence=None, categorised_at=Now(), updated_at=Now()
-    )
-
-
-@transaction.atomic
-def free_labels(category: Category, *, limit: int, is_announced: bool) -> int:
-    """Make threads of a category unlabelled again, the newest first, to be classified anew; how many there were."""
-    ids = _lock_threads_of(category, limit)
-    freed = Thread.objects.filter(pk__in=ids).update(**UNLABELLED)
-    if ids and is_announced:
-        _announce_unlabelled(ids)
-    return freed
-
-
-def threads_of(category: Category) -> QuerySet[Thread]:
-    return Thread.objects.filter(project_id=category.project_id, category_id=category.pk)
-
-
-def _lock_threads_of(category: Category, limit: int) -> list[UUID]:
-    newest = threads_of(category).order_by("-created_at", "-id")[:limit]
-    return list(newest.select_for_update(of=("self",)).values_list("pk", flat=True))
-
-
-def _announce_unlabelled(thread_ids: Sequence[UUID]) -> None:
-    announce = partial(threads_unlabelled.send_robust, sender=Thread, thread_ids=thread_ids)
-    transaction.on_commit(announce, robust=True)

@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 
 from categorisation import services
-from categorisation.models import Category, Taxonomy
+from categorisation.models import Category, Run, Taxonomy
 from categorisation.services.claims import NEVER
 from query.models import Thread
 from teams.models import Project
@@ -60,9 +60,11 @@ def test_deleting_a_category_unlabels_its_threads(
     assert admin_client.post(url, {"post": "yes"}).status_code == 302
     form = {"action": "delete_selected", "_selected_action": [str(troubleshooting.pk)], "post": "yes"}
     assert admin_client.post("/admin/categorisation/category/", form).status_code == 302
+    assert services.empty_categories(budget_s=60)
     thread.refresh_from_db()
     assert thread.category_source is None
-    assert project.categories.count() == 0
+    assert project.categories.filter(deleted_at=None).count() == 0
+    assert {run.started_by for run in Run.objects.filter(project=project)} == {"admin@example.com"}
 
 
 def test_the_taxonomys_switch_can_be_turned_and_nothing_else(admin_client: Client, project: Project):

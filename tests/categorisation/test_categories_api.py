@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from categorisation import services
@@ -237,14 +238,20 @@ def test_deleting_unlabels_the_threads_people_put_there_too(api: APIClient, proj
     by_user, by_classifier = ThreadFactory.create_batch(2, project=project)
     services.assign_label(project_id=project.pk, thread_id=by_user.pk, category_id=discovery.pk)
     label_as_classifier(by_classifier, discovery)
+    before = timezone.now().isoformat()
 
     api.delete(categories_url(project, discovery))
 
-    for thread in (by_user, by_classifier):
-        row = api.get(f"/query/v1/projects/{project.pk}/threads/{thread.pk}/").json()
+    rows = [
+        api.get(f"/query/v1/projects/{project.pk}/threads/{thread.pk}/").json() for thread in (by_user, by_classifier)
+    ]
+    assert services.empty_categories(budget_s=60)
+    rows += api.get(f"/query/v1/projects/{project.pk}/threads/", {"updated_since": before}).json()["results"]
+    assert len(rows) == 4
+    for row in rows:
         assert (row["category"], row["category_source"], row["category_confidence"]) == (None, None, None)
-        assert row["updated_at"] > thread.updated_at.isoformat()
-    assert not Category.objects.filter(pk=discovery.pk).exists()
+    discovery.refresh_from_db()
+    assert discovery.deleted_at is not None
 
 
 def test_reassigning_moves_all_threads_and_a_persons_decision_stays_one(
@@ -257,6 +264,7 @@ def test_reassigning_moves_all_threads_and_a_persons_decision_stays_one(
     answer = api.delete(f"{categories_url(project, discovery)}?reassign_to={troubleshooting.pk}")
 
     assert answer.status_code == 204
+    assert services.empty_categories(budget_s=60)
     by_user.refresh_from_db()
     by_classifier.refresh_from_db()
     assert (by_user.category, by_user.category_source) == (troubleshooting, "user")

@@ -1,4 +1,4 @@
-"""The HTTP calls of categories and labels. They translate; services decide."""
+"""The HTTP calls of categories. They translate; services decide."""
 
 from __future__ import annotations
 
@@ -15,18 +15,9 @@ from rest_framework.viewsets import GenericViewSet
 
 from categorisation import selectors, services
 from categorisation.models import Category
-from categorisation.serializers import (
-    CategoryDeletion,
-    CategoryDraft,
-    CategoryRow,
-    ChangedCategory,
-    Label,
-    LabelledThreadFilters,
-)
-from query.api import ThreadViewSet
-from query.models import Thread
-from query.selectors import find_thread
-from query.serializers import ThreadDetail
+from categorisation.serializers import CategoryDeletion, CategoryDraft, CategoryRow, ChangedCategory
+from categorisation.services import Actor
+from teams.permissions import key_of
 
 CAREERS = {
     "title": "Careers",
@@ -50,8 +41,6 @@ A_CHANGED_CATEGORY = OpenApiExample(
         "reclassify_suggested": True,
     },
 )
-A_LABEL = OpenApiExample("A category", request_only=True, value={"category": "2f0c8a44-6b1e-4f7f-9a55-1f2b3c4d5e6f"})
-NONE_OF_THEM = OpenApiExample("None of them", request_only=True, value={"category": None})
 
 
 @extend_schema(tags=["categories"])
@@ -113,7 +102,9 @@ class CategoryViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Categor
 
     @extend_schema(
         summary="Delete a category",
-        description="Its threads are classified anew, or moved to another category with `reassign_to`.",
+        description="At once, however many threads bear it: no response shows it from now on. In the background its "
+        "threads are classified anew, by a run of the kind `category_deleted`, or moved to another category with "
+        "`reassign_to`.",
         parameters=[CategoryDeletion],
         request=None,
         responses={204: None},
@@ -122,7 +113,12 @@ class CategoryViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Categor
         self.get_object()
         deletion = CategoryDeletion(data=request.query_params.dict())
         deletion.is_valid(raise_exception=True)
-        services.delete_category(project_id=project_id, category_id=category_id, **deletion.validated_data)
+        services.delete_category(
+            project_id=project_id,
+            category_id=category_id,
+            reassign_to=deletion.validated_data.get("reassign_to"),
+            actor=Actor.of_key(key_of(request)),
+        )
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def _change(self, request: Request, *, partial: bool) -> Response:
@@ -137,42 +133,3 @@ class CategoryViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Categor
 
 def _changed(category: Category, is_changed: bool = True) -> dict[str, Any]:
     return {**CategoryRow(category).data, "reclassify_suggested": is_changed}
-
-
-@extend_schema_view(
-    list=extend_schema(summary="List threads, newest first", parameters=[LabelledThreadFilters]),
-    retrieve=extend_schema(summary="Read a thread with its exchanges"),
-)
-class LabelledThreadViewSet(ThreadViewSet):
-    """A project's conversations, and people's decisions on their category."""
-
-    scopes: ClassVar[dict[str, str]] = {**ThreadViewSet.scopes, "partial_update": "label", "forget_label": "label"}
-    filter_serializer_class = LabelledThreadFilters
-
-    def apply_filters(self, queryset: QuerySet[Thread], filters: dict[str, Any]) -> Any:
-        return selectors.with_label(super().apply_filters(queryset, filters), self.kwargs["project_id"], filters)
-
-    @extend_schema(
-        summary="Decide on a thread's category",
-        description="The decision is final: the classifier never changes it, not even `null`, which says that no "
-        "category applies.",
-        request=Label,
-        responses=ThreadDetail,
-        examples=[A_LABEL, NONE_OF_THEM],
-    )
-    def partial_update(self, request: Request, project_id: UUID, thread_id: UUID) -> Response:
-        find_thread(thread_id, project_id)
-        label = Label(data=request.data)
-        label.is_valid(raise_exception=True)
-        services.assign_label(project_id=project_id, thread_id=thread_id, category_id=label.validated_data["category"])
-        return Response(self.get_serializer(self.get_object()).data)
-
-    @extend_schema(
-        summary="Forget a decision on a thread's category",
-        description="The thread is unlabelled again and classified anew. A label of the classifier's stays.",
-        request=None,
-        responses={204: None},
-    )
-    def forget_label(self, request: Request, project_id: UUID, thread_id: UUID) -> Response:
-        services.forget_label(project_id=project_id, thread_id=thread_id)
-        return Response(status=status.HTTP_204_NO_CONTENT)
