@@ -13,10 +13,10 @@ from django.db.models.functions import Now
 
 from categorisation import composition
 from categorisation.classifiers import CategorySpec
-from categorisation.errors import CategoryNotFound
-from categorisation.models import Category, Taxonomy
+from categorisation.errors import CategoryNotFound, RunNotFound
+from categorisation.models import Category, Run, Taxonomy
 from query.models import CategorySource, Thread
-from query.selectors import Label, with_labels
+from query.selectors import Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,19 @@ def find_category(project_id: UUID, category_id: UUID) -> Category:
     return category
 
 
+def runs_of(project_id: UUID) -> QuerySet[Run]:
+    """The project's runs."""
+    return Run.objects.filter(project_id=project_id)
+
+
+def find_run(project_id: UUID, run_id: UUID) -> Run:
+    """The run, if it is the project's. Raises RunNotFound."""
+    run = runs_of(project_id).filter(pk=run_id).first()
+    if run is None:
+        raise RunNotFound("There is no such run.")
+    return run
+
+
 def read_taxonomy(project_id: UUID) -> TaxonomySnapshot:
     """What there is to choose from now; nothing when the project is gone."""
     # The version is read first: when the categories change in between, labels count as given under the older one.
@@ -57,25 +70,22 @@ def read_taxonomy(project_id: UUID) -> TaxonomySnapshot:
     return TaxonomySnapshot(version, tuple(specs))
 
 
-def with_label(
-    threads: QuerySet[Thread], project_id: UUID, filters: Mapping[str, Any]
-) -> QuerySet[Thread] | list[QuerySet[Thread]]:
-    """Of the project's threads those that show the category (an id, or None) and the source that are asked for.
+def labels_that_show(project_id: UUID, filters: Mapping[str, Any]) -> list[Label] | None:
+    """The labels of rows that show the category (an id, or None) and the source that are asked for; None: all do.
 
-    In parts as query.selectors.with_labels has them. Raises CategoryNotFound.
+    Raises CategoryNotFound.
     """
     if not filters.keys() & {"category", "category_source"}:
-        return threads
+        return None
     shown = _shown_categories(project_id)
     if (wanted := filters.get("category")) is not None and shown.get(wanted) != wanted:
         raise CategoryNotFound("There is no such category.")
-    labels = [
+    return [
         borne
         for borne, shows in _shown_labels(shown)
         if shows.category_id == filters.get("category", shows.category_id)
         and shows.source == filters.get("category_source", shows.source)
     ]
-    return with_labels(threads, labels)
 
 
 def _shown_categories(project_id: UUID) -> dict[UUID, UUID | None]:

@@ -3,10 +3,7 @@
 A view declares `ordering = ("-created_at", "-id")` (or both ascending): one column that orders, then the id that makes
 it total. The cursor is opaque to clients: the last row's key and the direction.
 
-What is paged is a queryset, or a sequence of them: disjoint parts of one list, for a filter whose rows no single index
-has in order. Of each part as many rows are read as a page holds, in one statement. The ordering that a queryset brings
-along is of columns that are constant in it, the first ones of its index: PostgreSQL does not see by itself that `IS
-NULL` leaves nothing to order.
+What is paged is a queryset, or whatever can read a stretch of an ordered list by itself (PageSource).
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import orjson
@@ -59,6 +56,14 @@ class Cursor:
         return cursor
 
 
+class PageSource(Protocol):
+    """A list that a single queryset would not read fast."""
+
+    def read(self, beyond: Q, ordering: tuple[str, str], length: int) -> list[Any]:
+        """The first `length` rows of those that meet `beyond`, in this order."""
+        ...
+
+
 class KeysetPagination(BasePagination):
     """`?page_size=` 1..500 and `?cursor=`; `{next, previous, next_cursor, results}`."""
 
@@ -68,8 +73,10 @@ class KeysetPagination(BasePagination):
         cursor = _read_cursor(request)
         column, descending = _read_ordering(getattr(view, "ordering", ("-created_at", "-id")))
         backwards = cursor is not None and cursor.backwards
-        stretch = _Stretch(column, cursor, descending != backwards, size + 1)
-        found = stretch.read([queryset] if isinstance(queryset, QuerySet) else queryset)
+        is_down = descending != backwards
+        beyond = _beyond(column, cursor, down=is_down) if cursor else Q()
+        sign = "-" if is_down else ""
+        found = _read(queryset, beyond, (f"{sign}{column}", f"{sign}id"), size + 1)
         there_is_more = len(found) > size
         page = found[:size]
         if backwards:
@@ -125,35 +132,10 @@ class KeysetPagination(BasePagination):
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Stretch:
-    """The rows to be read: so many beyond the cursor, down or up."""
-
-    column: str
-    cursor: Cursor | None
-    is_down: bool
-    length: int
-
-    def read(self, parts: Sequence[QuerySet[Any]]) -> list[Any]:
-        """The first rows of all parts together."""
-        if not parts:
-            return []
-        if len(parts) == 1:
-            return list(self._cut(parts[0]))
-        keys = [self._cut(part).values("pk") for part in parts]
-        rows = parts[0].model._default_manager.filter(pk__in=keys[0].union(*keys[1:], all=True))
-        rows.query.select_related = parts[0].query.select_related
-        return list(rows.order_by(*self._ordering())[: self.length])
-
-    def _cut(self, part: QuerySet[Any]) -> QuerySet[Any]:
-        if self.cursor is not None:
-            part = part.filter(_beyond(self.column, self.cursor, down=self.is_down))
-        constant = part.query.order_by if self.is_down else [f"-{name}" for name in part.query.order_by]
-        return part.order_by(*constant, *self._ordering())[: self.length]
-
-    def _ordering(self) -> tuple[str, str]:
-        sign = "-" if self.is_down else ""
-        return f"{sign}{self.column}", f"{sign}id"
+def _read(source: QuerySet[Any] | PageSource, beyond: Q, ordering: tuple[str, str], length: int) -> list[Any]:
+    if isinstance(source, QuerySet):
+        return list(source.filter(beyond).order_by(*ordering)[:length])
+    return source.read(beyond, ordering, length)
 
 
 def _read_page_size(request: Request) -> int:

@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from query import selectors, services
+from query.lists import ThreadList
 from query.models import Thread
 from query.serializers import (
     ChatAnswer,
@@ -146,7 +147,7 @@ class ThreadViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Thread]):
         filters.is_valid(raise_exception=True)
         return self.apply_filters(queryset, filters.validated_data)
 
-    def apply_filters(self, queryset: QuerySet[Thread], filters: dict[str, Any]) -> QuerySet[Thread]:
+    def apply_filters(self, queryset: QuerySet[Thread], filters: dict[str, Any]) -> ThreadList:
         """The threads that meet every filter given."""
         lookups = {
             "created_after": "created_at__gte",
@@ -154,5 +155,5 @@ class ThreadViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Thread]):
             "updated_since": "updated_at__gte",
             "is_uncertain": "is_uncertain",
         }
-        queryset = queryset.filter(**{lookups[name]: filters[name] for name in lookups if name in filters})
-        return selectors.with_words(queryset, filters["search"]) if "search" in filters else queryset
+        threads = queryset.filter(**{lookups[name]: filters[name] for name in lookups if name in filters})
+        return ThreadList(threads, words=filters.get("search"))

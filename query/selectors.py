@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 from uuid import UUID
 
-from django.contrib.postgres.search import SearchQuery
 from django.db.models import Prefetch, QuerySet
 
 from query.agent import Exchange
 from query.errors import ThreadNotFound
-from query.models import FIRST_QUESTION_WORDS, QuestionAnswer, Thread
+from query.models import QuestionAnswer, Thread
 
 HISTORY_LENGTH = 6
 
@@ -27,23 +25,11 @@ def with_question_answers(threads: QuerySet[Thread]) -> QuerySet[Thread]:
     return threads.prefetch_related(Prefetch("question_answers", queryset=in_order))
 
 
-def with_words(threads: QuerySet[Thread], words: str) -> QuerySet[Thread]:
-    """The threads whose first question holds every one of the words."""
-    query = SearchQuery(words, config="simple", search_type="plain")
-    return threads.alias(first_question_words=FIRST_QUESTION_WORDS).filter(first_question_words=query)
-
-
 class Label(NamedTuple):
     """A category and who gave it, as they stand in a thread's row."""
 
     category_id: UUID | None
     source: str | None
-
-
-def with_labels(threads: QuerySet[Thread], labels: Iterable[Label]) -> list[QuerySet[Thread]]:
-    """The threads that bear one of the labels, a part for each label: thread_by_label has each part in order."""
-    ordered = threads.order_by("category_id", "category_source")
-    return [ordered.filter(category=label.category_id, category_source=label.source) for label in labels]
 
 
 def find_thread(thread_id: UUID, project_id: UUID) -> Thread:

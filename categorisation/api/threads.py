@@ -15,6 +15,7 @@ from categorisation import selectors, services
 from categorisation.serializers import Label, LabelledThreadFilters
 from categorisation.services import Actor
 from query.api import ThreadViewSet
+from query.lists import ThreadList
 from query.models import Thread
 from query.selectors import find_thread
 from query.serializers import ThreadDetail
@@ -34,8 +35,9 @@ class LabelledThreadViewSet(ThreadViewSet):
     scopes: ClassVar[dict[str, str]] = {**ThreadViewSet.scopes, "partial_update": "label", "forget_label": "label"}
     filter_serializer_class = LabelledThreadFilters
 
-    def apply_filters(self, queryset: QuerySet[Thread], filters: dict[str, Any]) -> Any:
-        return selectors.with_label(super().apply_filters(queryset, filters), self.kwargs["project_id"], filters)
+    def apply_filters(self, queryset: QuerySet[Thread], filters: dict[str, Any]) -> ThreadList:
+        threads = super().apply_filters(queryset, filters)
+        return threads.with_labels(selectors.labels_that_show(self.kwargs["project_id"], filters))
 
     @extend_schema(
         summary="Decide on a thread's category",

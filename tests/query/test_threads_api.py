@@ -9,7 +9,6 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from query.models import Thread
 from teams.models import Project
 from tests.factories.query import QuestionAnswerFactory, ThreadFactory
 
@@ -80,14 +79,6 @@ def test_search_finds_the_words_of_the_first_question(project: Project, api: API
     for question in ("How do I set Backoff?", "backoff, then what", "Wo ist Zürich"):
         ThreadFactory(project=project, first_question=question)
     assert set(questions(api, project, search=words)) == expected
-
-
-def test_search_is_answered_by_the_index(project: Project):
-    from query.selectors import with_words
-
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
-    assert "thread_first_question_words" in with_words(Thread.objects.all(), "backoff").explain()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""A page of a project's threads under any filter, read by an index that has the page's order.
+
+PostgreSQL plans most filters well: an index of the model has the rows of each in order. Two are helped along here.
+
+A label that is shown may be one of several that rows bear. thread_by_label has the rows of each in order, so as many
+of each as a page holds are read, in one statement, and the newest of these are the page.
+
+Words are found by an inverted index, which knows no order. A word that is in every third question is found fastest by
+walking down the list, a rare one by the index, and the planner, who knows neither how dear a walk is nor where in the
+list the word occurs, is wrong by seconds. So a short stretch of the list is walked; when it does not fill the page, the
+word is rare there, and the index answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from django.contrib.postgres.search import SearchQuery
+from django.db.models import F, Q, QuerySet
+
+from query.models import FIRST_QUESTION_WORDS, Thread
+from query.selectors import Label
+
+WALKED_PER_ROW = 10  # a word that is rarer than this in the walk is left to the index
+SHORTEST_WALK = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadList:
+    """Some threads of one project.
+
+    `labels` are the ones that they may bear (None: any), `words` what their first question must hold.
+    """
+
+    threads: QuerySet[Thread]
+    labels: Sequence[Label] | None = None
+    words: str | None = None
+
+    def with_labels(self, labels: Sequence[Label] | None) -> ThreadList:
+        return replace(self, labels=labels)
+
+    def read(self, beyond: Q, ordering: tuple[str, str], length: int) -> list[Thread]:
+        """The first `length` of those that meet `beyond`, by `created_at` and `id`, both up or both down."""
+        if self.words is None:
+            return list(self._in_order(beyond, ordering, length))
+        return self._walk(beyond, ordering, length) or self._look_up(beyond, ordering, length)
+
+    def _in_order(self, beyond: Q, ordering: tuple[str, str], length: int) -> QuerySet[Thread]:
+        threads = self.threads.filter(beyond)
+        if self.labels is None:
+            return threads.order_by(*ordering)[:length]
+        # What is constant in a part leads its order: PostgreSQL does not see that IS NULL leaves nothing to order.
+        sign = "" if ordering[0].startswith("-") else "-"
+        ordered = threads.order_by(f"{sign}category_id", f"{sign}category_source", *ordering).select_related(None)
+        parts = [
+            ordered.filter(category=category_id, category_source=source).values("pk")[:length]
+            for category_id, source in self.labels
+        ]
+        if not parts:
+            return threads.none()
+        keys = parts[0].union(*parts[1:], all=True) if len(parts) > 1 else parts[0]
+        return self.threads.filter(pk__in=keys).order_by(*ordering)[:length]
+
+    def _walk(self, beyond: Q, ordering: tuple[str, str], length: int) -> list[Thread]:
+        """A full page out of the next rows of the list; nothing when they do not fill one."""
+        near = self._in_order(beyond, ordering, max(SHORTEST_WALK, WALKED_PER_ROW * length))
+        rows = self._with_words(self.threads.filter(pk__in=near.select_related(None).values("pk")))
+        found = list(rows.order_by(*ordering)[:length])
+        return found if len(found) == length else []
+
+    def _look_up(self, beyond: Q, ordering: tuple[str, str], length: int) -> list[Thread]:
+        threads = self._with_words(self.threads.filter(beyond, self._has_label()))
+        # a sum is in the order of no index: nothing tempts the planner to walk
+        column, row_id = ordering
+        at = F(column.removeprefix("-")) + timedelta(0)
+        return list(threads.order_by(at.desc() if column.startswith("-") else at.asc(), row_id)[:length])
+
+    def _has_label(self) -> Q:
+        if self.labels is None:
+            return Q()
+        any_of_them = Q(pk__in=[])
+        for category_id, source in self.labels:
+            any_of_them |= Q(category=category_id, category_source=source)
+        return any_of_them
+
+    def _with_words(self, threads: QuerySet[Thread]) -> QuerySet[Thread]:
+        query = SearchQuery(self.words, config="simple", search_type="plain")
+        return threads.alias(first_question_words=FIRST_QUESTION_WORDS).filter(first_question_words=query)
