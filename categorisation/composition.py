@@ -11,13 +11,12 @@ from django.utils.module_loading import import_string
 
 import knowledge.composition
 from categorisation.classifiers import Classifier, DummyClassifier, EmbeddingClassifier
-
-EMBEDDING_QUESTIONS_PER_CALL = 32
+from categorisation.lanes import Lanes
 
 
 @dataclass(frozen=True, slots=True)
 class Pacing:
-    """How long a claim holds, and the pauses: of a thread after its first failure and on, of all when the breaker opens."""
+    """How long a claim holds; the pauses of a thread after each failure, and of all when the breaker opens."""
 
     lease: timedelta
     pauses: tuple[timedelta, ...]
@@ -48,9 +47,38 @@ def classifier() -> Classifier:
 
 def questions_per_call() -> int:
     """How many questions a call of the classifier takes with gain. One of somebody else's may say so itself."""
-    if settings.ENVIRONMENT.classifier == "embedding":
-        return EMBEDDING_QUESTIONS_PER_CALL
     return int(getattr(classifier(), "questions_per_call", 1))
+
+
+def calls_at_once() -> int:
+    """How many calls a worker's batches have under way at most: as many as there are lanes, or as the classifier gains
+    from."""
+    return min(backfill_lanes(), getattr(classifier(), "calls_at_once", None) or backfill_lanes())
+
+
+@cache
+def lanes() -> Lanes:
+    """The lanes of this process."""
+    return Lanes(max(live_lanes(), backfill_lanes()))
+
+
+def live_lanes() -> int:
+    """How many calls a worker's live window has under way at most."""
+    return int(settings.ENVIRONMENT.live_lanes)
+
+
+def backfill_lanes() -> int:
+    """How many calls all batches of a worker have under way at most."""
+    return int(settings.ENVIRONMENT.backfill_lanes)
+
+
+def batch_times_s() -> tuple[float, float]:
+    """How long a batch claims, and how long it waits at most for what is under way then."""
+    return settings.ENVIRONMENT.backfill_batch_s, settings.ENVIRONMENT.backfill_drain_s
+
+
+def planner_interval_s() -> float:
+    return float(settings.ENVIRONMENT.planner_interval_s)
 
 
 def classification_is_enabled() -> bool:

@@ -10,7 +10,7 @@ from django.db.models.signals import post_save
 from django.dispatch import receiver
 
 from categorisation import services, tasks
-from categorisation.signals import threads_unlabelled
+from categorisation.signals import run_waits, threads_unlabelled
 from query.signals import thread_started
 from teams.models import Project
 
@@ -30,3 +30,8 @@ def nudge_for_new_thread(thread_id: UUID, **kwargs: Any) -> None:
 def nudge_for_unlabelled_threads(thread_ids: Sequence[UUID], **kwargs: Any) -> None:
     for thread_id in thread_ids:
         tasks.classify_thread.nudge(str(thread_id))
+
+
+@receiver(run_waits)
+def nudge_planner(run_id: UUID, **kwargs: Any) -> None:
+    tasks.plan.nudge()

@@ -162,6 +162,8 @@ CELERY_TASK_SOFT_TIME_LIMIT = 110
 CELERY_TASK_TIME_LIMIT = 120
 CELERY_TASK_DEFAULT_QUEUE = "live"
 CELERY_TASK_ROUTES = {
+    "categorisation.tasks.run_batch": {"queue": "backfill"},
+    "categorisation.tasks.empty_categories": {"queue": "backfill"},
     "categorisation.tasks.*": {"queue": "live"},
     "knowledge.tasks.*": {"queue": "ingest"},
 }
@@ -183,8 +185,13 @@ else:
 CELERY_BEAT_SCHEDULE = {
     "sweep-unlabelled-threads": {
         "task": "categorisation.tasks.sweep_unlabelled_threads",
-        "schedule": timedelta(seconds=30),
-        "options": {"expires": 25},
+        "schedule": timedelta(seconds=ENVIRONMENT.sweeper_interval_s),
+        "options": {"expires": ENVIRONMENT.sweeper_interval_s},
+    },
+    "plan-runs": {
+        "task": "categorisation.tasks.plan",
+        "schedule": timedelta(seconds=ENVIRONMENT.planner_interval_s),
+        "options": {"expires": ENVIRONMENT.planner_interval_s},
     },
     "sweep-unindexed-documents": {
         "task": "knowledge.tasks.sweep_documents",

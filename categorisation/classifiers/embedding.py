@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ CUE_LIMIT = 2
 TEMPERATURE = 0.06
 CACHED_TEXTS = 10_000
 RETRY_AFTER_SETUP_S = 60
+QUESTIONS_PER_CALL = 32
 # Lower than any cosine, so that a category that says nothing is chosen only when it is alone.
 SCORE_OF_NO_WORDS = -1.0
 
@@ -49,6 +51,15 @@ class EmbeddingClassifier:
     @property
     def version(self) -> str:
         return f"embedding-1/{self._embedder.fingerprint}"
+
+    @property
+    def questions_per_call(self) -> int:
+        return QUESTIONS_PER_CALL
+
+    @property
+    def calls_at_once(self) -> int:
+        """What a local model gains from; a provider's gains from a few more."""
+        return max(2, os.cpu_count() or 1)
 
     def classify(self, questions: Sequence[str], categories: Sequence[CategorySpec]) -> list[Classification]:
         if not categories:

@@ -27,7 +27,12 @@ class Classification:
 
 
 class Classifier(Protocol):
-    """Sorts questions into categories. Implementations are safe to call from several lanes at once."""
+    """Sorts questions into categories. Implementations are safe to call from several lanes at once.
+
+    Two hints may be given besides, as attributes or properties: `questions_per_call`, how many questions a call takes
+    with gain (1 otherwise), and `calls_at_once`, from how many calls at once on nothing more is gained (None, as
+    otherwise: as many as there are lanes).
+    """
 
     @property
     def version(self) -> str:

@@ -75,18 +75,27 @@ _CLAIM_YOUNG = f"""
     WITH due AS (
         SELECT young.id
         FROM (
-            SELECT t.project_id, t.max_lanes FROM categorisation_taxonomy t WHERE {_MAY_BE_CLASSIFIED} ORDER BY random()
+            SELECT t.project_id FROM categorisation_taxonomy t WHERE {_MAY_BE_CLASSIFIED} ORDER BY random()
         ) project
         CROSS JOIN LATERAL (
             SELECT t.id FROM query_thread t
             WHERE t.project_id = project.project_id AND {UNLABELLED_THREAD} AND {YOUNG}
                 AND t.classify_after <= statement_timestamp()
             ORDER BY t.created_at DESC, t.id DESC
-            LIMIT LEAST(%(share)s, project.max_lanes)
+            LIMIT %(share)s
             FOR UPDATE OF t SKIP LOCKED
         ) young
         LIMIT %(limit)s
     ) {_CLAIM}
+"""
+
+_YOUNG_ARE_DUE = f"""
+    SELECT FROM categorisation_taxonomy x
+    WHERE x.is_enabled AND EXISTS (
+        SELECT FROM query_thread t
+        WHERE t.project_id = x.project_id AND {UNLABELLED_THREAD} AND {YOUNG}
+            AND t.classify_after <= statement_timestamp() AND {_MAY_BE_CLASSIFIED}
+    ) LIMIT 1
 """
 
 
@@ -99,6 +108,13 @@ def claim_thread(thread_id: UUID) -> Claim | None:
 def claim_young_threads(limit: int, *, share: int) -> list[Claim]:
     """Claims on unlabelled threads of the last day, the newest of each project first, at most `share` of any."""
     return _claim(_CLAIM_YOUNG, {"limit": limit, "share": share, "young": scopes.YOUNG_AGE})
+
+
+def are_young_threads_due() -> bool:
+    """Whether `claim_young_threads` would find any."""
+    with connection.cursor() as cursor:
+        cursor.execute(_YOUNG_ARE_DUE, {"young": scopes.YOUNG_AGE})
+        return composition.classification_is_enabled() and cursor.fetchone() is not None
 
 
 @transaction.atomic

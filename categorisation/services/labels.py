@@ -8,8 +8,7 @@ was committed in the meantime stands.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -39,15 +38,6 @@ UNLABELLED: dict[str, Any] = {
     "classify_run": None,
     "updated_at": Now(),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ComputedLabel:
-    """What a classifier found for a thread."""
-
-    thread_id: UUID
-    category_id: UUID
-    confidence: float
 
 
 @transaction.atomic
@@ -90,33 +80,6 @@ def forget_label(*, project_id: UUID, thread_id: UUID, actor: Actor = SHELL) -> 
     announce = partial(threads_unlabelled.send_robust, sender=Thread, thread_ids=[thread_id])
     transaction.on_commit(announce, robust=True)
     return True
-
-
-@transaction.atomic
-def write_computed_labels(
-    project_id: UUID, labels: Sequence[ComputedLabel], *, taxonomy_version: int
-) -> tuple[set[UUID], set[UUID]]:
-    """Label those of the threads that are still unlabelled: the ids of the labelled, and of the dropped.
-
-    Dropped is what names a category that was deleted meanwhile; it has to be computed again. A thread in neither set
-    got its label from somebody else, which is an ordinary outcome.
-    """
-    live = lock_live_categories(project_id, {label.category_id for label in labels})
-    labelled = set()
-    for label in sorted((label for label in labels if label.category_id in live), key=lambda label: label.thread_id):
-        unlabelled = Thread.objects.filter(
-            pk=label.thread_id, project_id=project_id, category=None, category_source=None
-        )
-        if unlabelled.update(
-            category=label.category_id,
-            category_source=CategorySource.CLASSIFIER,
-            category_confidence=label.confidence,
-            categorised_at=Now(),
-            category_taxonomy_version=taxonomy_version,
-            updated_at=Now(),
-        ):
-            labelled.add(label.thread_id)
-    return labelled, {label.thread_id for label in labels if label.category_id not in live}
 
 
 def lock_live_categories(project_id: UUID, category_ids: Collection[UUID]) -> set[UUID]:

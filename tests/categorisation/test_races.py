@@ -15,9 +15,10 @@ from categorisation import selectors, services
 from categorisation.errors import CategoryNotFound, DuplicateTitle, TooManyCategories
 from categorisation.models import Category, Taxonomy
 from categorisation.services import Outcome
+from categorisation.services.calls import Result, classify_all
 from categorisation.services.claims import Claim, claim_thread
-from categorisation.services.classification import Result, classify_all, record_results
-from categorisation.services.labels import ComputedLabel, write_computed_labels
+from categorisation.services.classification import record_results
+from categorisation.services.writing import NewLabel, write_labels
 from query.models import Thread
 from teams.models import Project
 from tests.categorisation.fakes import FakeClassifier, preferring, titled
@@ -28,6 +29,7 @@ from tests.categorisation.two_connections import (
     uncommitted_on_another_connection,
     wait_until_somebody_waits_for_a_lock,
 )
+from tests.categorisation.windows import sweep
 from tests.factories.categorisation import CategoryFactory
 from tests.factories.query import ThreadFactory
 from tests.factories.teams import ProjectFactory
@@ -63,7 +65,9 @@ class Steps:
 
     def write(self) -> None:
         if self.claims:
-            self.outcomes = record_results(self.claims, self.results, taxonomy_version=self.version)
+            self.outcomes = record_results(
+                self.claims, self.results, taxonomy_version=self.version, classifier_version="fake-1"
+            )
 
 
 def before_the_claim(steps: Steps, act: Act) -> None:
@@ -165,7 +169,7 @@ def test_check_15_a_users_patch_is_never_overwritten(
         assert [answer.status_code for answer in answers] == [200]
         assert label_of(thread) == ("user", decision.title if decision else None)
         assert services.label_thread(thread.pk, FakeClassifier()) is Outcome.NOT_CLAIMED
-        assert services.sweep_unlabelled_threads(FakeClassifier()) == {}
+        assert sweep(FakeClassifier()) == {}
 
 
 @at_every_point
@@ -269,7 +273,7 @@ def test_two_sweepers_share_the_work(project: Project):
     classifier = FakeClassifier()
 
     def sweep() -> int:
-        return services.sweep_unlabelled_threads(classifier, questions_per_call=8)[Outcome.LABELLED]
+        return sweep(classifier, questions_per_call=8)[Outcome.LABELLED]
 
     with started_on_another_connection(sweep) as other:
         mine = sweep()
@@ -376,8 +380,8 @@ def test_label_writers_of_one_category_do_not_wait_for_each_other(project: Proje
     first, second = ThreadFactory.create_batch(2, project=project)
 
     def write(thread: Thread) -> None:
-        computed = [ComputedLabel(thread.pk, discovery.pk, 0.5)]
-        write_computed_labels(project.pk, computed, taxonomy_version=1)
+        computed = [NewLabel(thread.pk, discovery.pk, 0.5)]
+        write_labels(project.pk, computed, taxonomy_version=1, classifier_version="fake-1")
 
     with uncommitted_on_another_connection(lambda: write(first)), transaction.atomic():
         with connection.cursor() as cursor:

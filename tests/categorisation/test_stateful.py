@@ -17,8 +17,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from categorisation import selectors, services
 from categorisation.errors import CategoryNotFound
 from categorisation.models import Category, Taxonomy
+from categorisation.services.calls import Result, classify_all
 from categorisation.services.claims import Claim, claim_thread
-from categorisation.services.classification import Result, classify_all, record_results
+from categorisation.services.classification import record_results
 from query.models import Thread
 from tests.categorisation.fakes import FakeClassifier
 from tests.factories.query import ThreadFactory
@@ -143,7 +144,9 @@ class Labels(RuleBasedStateMachine):
         """Also more than once: the same message delivered again."""
         if computed is None:
             return
-        record_results([computed.claim], computed.results, taxonomy_version=computed.version)
+        record_results(
+            [computed.claim], computed.results, taxonomy_version=computed.version, classifier_version="fake-1"
+        )
         thread = computed.claim.thread_id
         if self.labels[thread] is None and computed.chosen in self.live:
             self.labels[thread] = ("classifier", computed.chosen)

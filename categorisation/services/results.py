@@ -1,0 +1,204 @@
+"""What becomes of what came out: labels are written, failures counted or forgiven, threads given back, runs moved on.
+
+A stream's part of a flush is one transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from django.db import OperationalError, transaction
+from django.db.models import F
+from psycopg2.errors import DeadlockDetected
+
+from categorisation import composition
+from categorisation.classifiers import Classification
+from categorisation.errors import ClassifierError, ClassifierUnavailable
+from categorisation.models import Run
+from categorisation.services import claims as claiming
+from categorisation.services import health, writing
+from categorisation.services.breaker import BreakerState, Observation, Verdict
+from categorisation.services.calls import NoResult
+from categorisation.services.claims import Claim
+from categorisation.services.streams import Done, Stream
+from categorisation.services.writing import NewLabel, Written
+
+logger = logging.getLogger(__name__)
+
+DEADLOCK_TRIES = 5
+
+
+class Outcome(StrEnum):
+    """What became of a claim."""
+
+    NOT_CLAIMED = "not claimed"  # it is not due, or somebody else has it
+    LABELLED = "labelled"
+    SUPERSEDED = "superseded"  # somebody else labelled it meanwhile
+    DROPPED = "dropped"  # its category was deleted meanwhile: due again at once
+    POSTPONED = "postponed"  # the classifier is not available, or its failures are not held against threads
+    FAILED = "failed"
+    GIVEN_UP = "given up"
+
+
+FINISHED = (Outcome.LABELLED, Outcome.SUPERSEDED)
+UNFINISHED = (Outcome.DROPPED, Outcome.POSTPONED, Outcome.FAILED)
+
+
+def record(done: Sequence[Done], classifier_version: str) -> tuple[list[Outcome], BreakerState]:
+    """Write all that came out; an outcome for each, in order, and how the classifier does."""
+    verdict = health.observe(classifier_version, summarise(done), last_error=_describe_last_error(done))
+    if verdict.forgiven:
+        claiming.forgive_attempts(verdict.forgiven, composition.pacing().breaker_pauses[0])
+    groups: dict[tuple[Stream, bool], list[int]] = {}
+    for index, item in enumerate(done):
+        groups.setdefault((item.work.stream, item.is_reused), []).append(index)
+    outcomes = [Outcome.NOT_CLAIMED] * len(done)
+    for (stream, is_reused), indexes in groups.items():
+        recorder = _Recorder(stream, classifier_version, verdict, is_reused=is_reused)
+        found = _retry_deadlocks(recorder, [done[index] for index in indexes])
+        for index, outcome in zip(indexes, found, strict=True):
+            outcomes[index] = outcome
+    return outcomes, verdict.state
+
+
+def summarise(done: Sequence[Done]) -> Observation:
+    """What the breaker is told. What was reused says nothing about the classifier; a preview's threads keep their
+    attempts elsewhere, and are no first failures."""
+    own = [item for item in done if not item.is_reused]
+    unavailable = [item.result for item in own if isinstance(item.result, ClassifierUnavailable)]
+    failed = [item.work for item in own if item.is_failure and not isinstance(item.result, ClassifierUnavailable)]
+    return Observation(
+        successes=sum(item.is_success for item in own),
+        failures=len(failed),
+        first_failures=tuple(work.claim.thread_id for work in failed if work.claim.attempts == 0),
+        unavailable_for=max((timedelta(seconds=error.retry_after_s) for error in unavailable), default=None),
+    )
+
+
+class _Recorder:
+    """Writes what came out for threads of one stream."""
+
+    def __init__(self, stream: Stream, classifier_version: str, verdict: Verdict, *, is_reused: bool) -> None:
+        self._stream = stream
+        self._classifier_version = classifier_version
+        self._verdict = verdict
+        self._is_reused = is_reused
+
+    @transaction.atomic
+    def __call__(self, done: Sequence[Done]) -> list[Outcome]:
+        written = self._write([item for item in done if item.is_success])
+        outcomes = [self._decide(item, written) for item in done]
+        self._give_back(done, outcomes)
+        if self._stream.run_id is not None:
+            self._move_run(self._stream.run_id, Counter(outcomes))
+        return outcomes
+
+    def _write(self, successes: Sequence[Done]) -> Written:
+        if not successes:
+            return Written(frozenset(), frozenset())
+        stream = self._stream
+        if stream.is_preview:
+            assert stream.run_id is not None
+            writing.write_sample(stream.run_id, {d.work.claim.thread_id: int(_category_of(d)) for d in successes})
+            return Written(frozenset(), frozenset())
+        return writing.write_labels(
+            stream.project_id,
+            [_as_label(item) for item in successes],
+            taxonomy_version=stream.taxonomy.version,
+            classifier_version=self._classifier_version,
+            run_id=stream.run_id,
+        )
+
+    def _decide(self, item: Done, written: Written) -> Outcome:
+        thread_id = item.work.claim.thread_id
+        if item.is_success:
+            if thread_id in written.dropped:
+                return Outcome.DROPPED
+            return Outcome.SUPERSEDED if thread_id in written.superseded else Outcome.LABELLED
+        if item.result is NoResult.NO_CATEGORY:
+            return Outcome.DROPPED
+        if self._is_forgiven(item):
+            return Outcome.POSTPONED
+        return Outcome.GIVEN_UP if item.work.claim.attempts + 1 >= claiming.MAX_ATTEMPTS else Outcome.FAILED
+
+    def _is_forgiven(self, item: Done) -> bool:
+        if isinstance(item.result, NoResult | ClassifierUnavailable):
+            return True
+        return not self._verdict.failures_count
+
+    def _give_back(self, done: Sequence[Done], outcomes: Sequence[Outcome]) -> None:
+        claiming.release(_claims_of(done, outcomes, Outcome.DROPPED))
+        claiming.count_failures(_claims_of(done, outcomes, Outcome.FAILED, Outcome.GIVEN_UP))
+        by_pause: dict[timedelta, list[Claim]] = {}
+        for item, outcome in zip(done, outcomes, strict=True):
+            if outcome is Outcome.POSTPONED:
+                by_pause.setdefault(_choose_pause(item), []).append(item.work.claim)
+            if outcome in (Outcome.FAILED, Outcome.GIVEN_UP):
+                _log_failure(item)
+        for pause, postponed in by_pause.items():
+            claiming.postpone(postponed, pause)
+
+    def _move_run(self, run_id: UUID, outcomes: Counter[Outcome]) -> None:
+        # The last write of the transaction: other workers' flushes of the run wait for this row.
+        finished = sum(outcomes[outcome] for outcome in FINISHED)
+        moved = {"done": finished, "failed": outcomes[Outcome.GIVEN_UP], "reused": finished * self._is_reused}
+        if self._stream.run is not None and self._stream.run.limit is not None:
+            moved["claimed"] = -sum(outcomes[outcome] for outcome in UNFINISHED)
+        changes = {name: F(name) + by for name, by in moved.items() if by}
+        if changes:
+            Run.objects.filter(pk=run_id).update(**changes)
+
+
+def _retry_deadlocks(
+    write: Callable[[Sequence[Done]], list[Outcome]], done: Sequence[Done], tries: int = DEADLOCK_TRIES
+) -> list[Outcome]:
+    """Two bulk writes may lock the same rows in different orders; PostgreSQL ends one of them, which comes again."""
+    for _ in range(tries - 1):
+        try:
+            return write(done)
+        except OperationalError as error:
+            if not isinstance(error.__cause__, DeadlockDetected):
+                raise
+    return write(done)
+
+
+def _as_label(item: Done) -> NewLabel:
+    assert isinstance(item.result, Classification)
+    claim = item.work.claim
+    return NewLabel(claim.thread_id, UUID(item.result.category_id), float(item.result.confidence), claim.category_id)
+
+
+def _category_of(item: Done) -> str:
+    assert isinstance(item.result, Classification)
+    return item.result.category_id
+
+
+def _claims_of(done: Sequence[Done], outcomes: Sequence[Outcome], *wanted: Outcome) -> list[Claim]:
+    return [item.work.claim for item, outcome in zip(done, outcomes, strict=True) if outcome in wanted]
+
+
+def _choose_pause(item: Done) -> timedelta:
+    if isinstance(item.result, ClassifierUnavailable):
+        return timedelta(seconds=item.result.retry_after_s)
+    return composition.pacing().pauses[0]
+
+
+def _log_failure(item: Done) -> None:
+    # not the message: a classifier may have put the question into it
+    claim = item.work.claim
+    cause = _name_cause(item)
+    logger.warning("thread %s could not be classified (%s), attempt %d", claim.thread_id, cause, claim.attempts + 1)
+
+
+def _describe_last_error(done: Sequence[Done]) -> str:
+    return next((_name_cause(item) for item in reversed(done) if item.is_failure), "")
+
+
+def _name_cause(item: Done) -> str:
+    assert isinstance(item.result, ClassifierError)
+    return type(item.result.__cause__ or item.result).__name__
