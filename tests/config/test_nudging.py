@@ -84,3 +84,48 @@ def test_a_broker_that_accepts_and_is_mute_neither_holds_the_probe_nor_the_nudge
             timeout=60,
         )
     assert outcome.returncode == 0, outcome.stderr[-2000:]
+
+
+def run_script(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_forked_child_has_a_queue_and_a_thread_of_its_own():
+    """Also when the parent's thread is at work, and its queue locked, at the moment of the fork."""
+    script = """
+import os, threading
+from config.nudging import Nudger
+nudger, release = Nudger(), threading.Event()
+nudger.submit(release.wait)
+nudger.submit(lambda: print("parent's", os.getpid() == parent, flush=True))
+parent = os.getpid()
+with nudger._calls.mutex:
+    child = os.fork()
+    if child == 0:
+        nudger.submit(lambda: print("child's", flush=True))
+        os._exit(0 if nudger.flush(20) else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+release.set()
+assert nudger.flush(20)
+"""
+    outcome = run_script(script)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.splitlines() == ["child's", "parent's True"]
+
+
+def test_what_is_queued_at_the_end_of_a_process_is_published_and_a_stuck_broker_does_not_hold_the_end():
+    script = """
+import time
+from config.nudging import nudger
+nudger.submit(lambda: (time.sleep(.2), print("published", flush=True)))
+nudger.submit(lambda: time.sleep(600))
+"""
+    outcome = run_script(script)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout == "published\n"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,3 +154,17 @@ def wait_until_labelled(bot: Bot) -> None:
         return not Thread.objects.filter(project=bot.project, category_source=None).exists()
 
     wait_until(is_done, SWEEP_S, "every thread labelled")
+
+
+def test_check_04_publishing_that_raises_on_commit_changes_no_answer_and_stops_no_later_callback(
+    bot: Bot, tmp_path: Path, request: pytest.FixtureRequest
+):
+    service = Service(neighbours, neighbours.ensure_broker(), {"LATER_CALLBACKS": str(tmp_path)})
+    try:
+        web = service.start_web("tests.crash.raising_wsgi:application")
+        show_logs(request, service)
+        ask(web, bot, 10)
+    finally:
+        service.close()
+    assert Thread.objects.filter(project=bot.project).count() == 10
+    assert len(list(tmp_path.iterdir())) == 10
