@@ -47,7 +47,7 @@ def uncommitted_on_another_connection(action: Callable[[], object]) -> Iterator[
             may_commit.wait(TIMEOUT_S)
 
     with started_on_another_connection(run) as future:
-        while not done.wait(0.01):
+        while not done.wait(0.005):
             if future.done():
                 break
         try:
@@ -57,15 +57,17 @@ def uncommitted_on_another_connection(action: Callable[[], object]) -> Iterator[
             future.result(TIMEOUT_S)
 
 
-def wait_until_somebody_waits_for_a_lock() -> None:
+def wait_until_somebody_waits_for_a_lock(unless: Future[object] | None = None) -> None:
+    """Returns at once when `unless` is over: it waited for nobody."""
     deadline = time.monotonic() + TIMEOUT_S
     with connection.cursor() as cursor:
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not (unless and unless.done()):
             cursor.execute(
                 "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
                 " WHERE NOT granted AND datname = current_database()"
             )
             if cursor.fetchone()[0]:
                 return
-            time.sleep(0.01)
-    raise AssertionError("nobody waits for a lock")
+            time.sleep(0.005)
+    if not (unless and unless.done()):
+        raise AssertionError("nobody waits for a lock")
