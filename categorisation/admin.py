@@ -16,7 +16,7 @@ from categorisation.models import Category, Taxonomy
 from categorisation.services import Actor
 from categorisation.services.categories import MAX_DESCRIPTION_LENGTH, MAX_EXAMPLE_LENGTH, MAX_EXAMPLES
 from query.admin import ThreadAdmin
-from query.models import Thread
+from query.models import MAX_ATTEMPTS, Thread
 from teams.admin import ChoosesById
 from teams.models import User
 
@@ -132,7 +132,7 @@ class ClassificationFilter(admin.SimpleListFilter):
         return [("waiting", "waiting"), ("retrying", "failed, to be tried again"), ("given_up", "given up")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> QuerySet[Thread]:
-        given_up = Q(classify_attempts__gte=services.MAX_ATTEMPTS)
+        given_up = Q(classify_attempts__gte=MAX_ATTEMPTS)
         conditions = {
             "waiting": Q(classify_attempts=0),
             "retrying": Q(classify_attempts__gt=0) & ~given_up,

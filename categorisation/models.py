@@ -185,6 +185,18 @@ class Run(models.Model):
     def is_open(self) -> bool:
         return self.state in OPEN_STATES
 
+    @property
+    def left(self) -> int:
+        """How many of its threads are neither done nor given up."""
+        return max(0, self.total - self.done - self.failed)
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """How long it takes yet at its measured pace; None when that is not known, or it does not run."""
+        if self.state != RunState.RUNNING or not self.rate_per_s:
+            return None
+        return round(self.left / self.rate_per_s, 1)
+
 
 class PreviewThread(models.Model):
     """A thread of a preview's sample: what it is now, and what it would be by the draft. Its label stays untouched."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from categorisation.models import Category
+from categorisation.models import Category, ReclassifyScope, Run, RunKind, RunState
 from categorisation.services.categories import (
+    MAX_CATEGORIES,
     MAX_DESCRIPTION_LENGTH,
     MAX_EXAMPLE_LENGTH,
     MAX_EXAMPLES,
     MAX_TITLE_LENGTH,
+    fold_title,
 )
+from categorisation.services.previews import DEFAULT_SAMPLE_SIZE, MAX_SAMPLE_SIZE
 from knowledge.serializers import Text
 from query.models import CategorySource
 from query.serializers import IdField, ThreadFilters
@@ -89,3 +93,101 @@ class LabelledThreadFilters(ThreadFilters):
     category_source = serializers.ChoiceField(
         choices=CategorySource.choices, required=False, help_text="Who gave the label."
     )
+
+
+class CategoryOfSample(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    title = serializers.CharField()
+
+
+class DraftCount(serializers.Serializer[Any]):
+    title = serializers.CharField()
+    threads = serializers.IntegerField()
+
+
+class PreviewRow(serializers.Serializer[Any]):
+    current = CategoryOfSample(allow_null=True, help_text="What the threads show now; null: no category.")
+    draft = serializers.ListField(
+        child=serializers.IntegerField(),
+        help_text="How many of them would be of each draft category, in the draft's order.",
+    )
+
+
+class RunResult(serializers.Serializer[Any]):
+    """What came out: `reused` of any run but a preview, the rest of a preview that is done."""
+
+    reused = serializers.IntegerField(
+        required=False, help_text="Threads that got the label of another one with the same first question."
+    )
+    sample = serializers.IntegerField(required=False, help_text="Threads in the sample.")
+    failed = serializers.IntegerField(required=False, help_text="Threads of the sample that could not be classified.")
+    counts = DraftCount(many=True, required=False, help_text="Threads per draft category.")
+    table = PreviewRow(many=True, required=False, help_text="Current category by draft category.")
+    estimated_classifications = serializers.IntegerField(
+        required=False, help_text="How many classifications it takes to label the whole project anew."
+    )
+    estimated_seconds = serializers.FloatField(
+        required=False, allow_null=True, help_text="How long these take, as the sample's went."
+    )
+
+
+class RunRow(serializers.ModelSerializer[Run]):
+    eta_seconds = serializers.FloatField(
+        read_only=True, allow_null=True, help_text="Time left at the measured pace; null while that is not known."
+    )
+    result = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Run
+        fields = [
+            "id",
+            "kind",
+            "state",
+            "total",
+            "done",
+            "failed",
+            "started_at",
+            "finished_at",
+            "eta_seconds",
+            "result",
+        ]
+        read_only_fields = fields
+
+    @extend_schema_field(RunResult(allow_null=True))
+    def get_result(self, run: Run) -> dict[str, Any] | None:
+        if run.kind != RunKind.PREVIEW:
+            return {"reused": run.reused}
+        return run.result if run.state == RunState.DONE else None
+
+
+class RunStart(serializers.Serializer[Any]):
+    kind = serializers.ChoiceField(choices=[RunKind.BACKFILL.value])
+
+
+class ReclassifyStart(serializers.Serializer[Any]):
+    scope = serializers.ChoiceField(
+        choices=ReclassifyScope.choices,
+        help_text="`all` labels that the classifier gave, those given under an older taxonomy (`stale`), or those of "
+        "one `category`.",
+    )
+    category = IdField(required=False, allow_null=True, help_text="With the scope `category`: which.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        is_named = attrs.get("category") is not None
+        is_needed = attrs["scope"] == ReclassifyScope.CATEGORY
+        if is_needed and not is_named:
+            raise serializers.ValidationError({"category": ["This field is required."]}, code="required")
+        if is_named and not is_needed:
+            raise serializers.ValidationError({"category": ["Only with the scope `category`."]}, code="invalid")
+        return attrs
+
+
+class PreviewStart(serializers.Serializer[Any]):
+    categories = serializers.ListField(child=CategoryDraft(), min_length=1, max_length=MAX_CATEGORIES)
+    sample_size = serializers.IntegerField(min_value=1, max_value=MAX_SAMPLE_SIZE, default=DEFAULT_SAMPLE_SIZE)
+
+    def validate_categories(self, drafts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        titles = [fold_title(draft["title"]) for draft in drafts]
+        if len(set(titles)) < len(titles):
+            raise serializers.ValidationError("Two of them have the same title.", code="duplicate")
+        return drafts

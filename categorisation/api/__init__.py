@@ -6,6 +6,7 @@ runs         previews, and labelling in the background
 """
 
 from categorisation.api.categories import CategoryViewSet
+from categorisation.api.runs import RunViewSet
 from categorisation.api.threads import LabelledThreadViewSet
 
-__all__ = ["CategoryViewSet", "LabelledThreadViewSet"]
+__all__ = ["CategoryViewSet", "LabelledThreadViewSet", "RunViewSet"]

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -21,6 +21,12 @@ from categorisation.services.taxonomies import lock_taxonomy
 from categorisation.signals import run_waits
 
 ONE_OPEN_CONSTRAINT = "run_open_once_of_a_kind"
+_NOTE_EFFORT = """
+UPDATE categorisation_run SET result = jsonb_build_object(
+    'classified', coalesce((result->>'classified')::int, 0) + %(classified)s,
+    'busy_s', coalesce((result->>'busy_s')::float8, 0) + %(busy_s)s
+) WHERE id = %(run)s
+"""
 
 
 def start_backfill(*, project_id: UUID, actor: Actor, limit: int | None = None) -> Run:
@@ -34,6 +40,16 @@ def start_backfill(*, project_id: UUID, actor: Actor, limit: int | None = None) 
             taxonomy.backfill_is_suspended = False
             taxonomy.save(update_fields=["backfill_is_suspended"])
         return create_run(taxonomy, RunKind.BACKFILL, actor, limit=limit)
+
+
+def start_backfill_if_wanted(project_id: UUID, actor: Actor) -> bool:
+    """Start a backfill that nobody asked for; whether nobody suspended the project's meanwhile. Raises RunIsOpen."""
+    with open_once(RunKind.BACKFILL), transaction.atomic():
+        taxonomy = lock_taxonomy(project_id)
+        if taxonomy.backfill_is_suspended or not taxonomy.is_enabled:
+            return False
+        create_run(taxonomy, RunKind.BACKFILL, actor)
+        return True
 
 
 def start_reclassify(
@@ -148,6 +164,12 @@ def note_total(run: Run, count: Callable[[Run], int]) -> None:
 def count_done(run_id: UUID, number: int) -> None:
     """Count threads of a run that need nothing more, in the transaction that sees to them."""
     Run.objects.filter(pk=run_id).update(done=F("done") + number)
+
+
+def note_effort(run_id: UUID, *, classified: int, busy_s: float) -> None:
+    """Add what classifications of a preview's sample took: so many, for so many seconds of lanes."""
+    with connection.cursor() as cursor:
+        cursor.execute(_NOTE_EFFORT, {"run": run_id, "classified": classified, "busy_s": busy_s})
 
 
 @contextmanager

@@ -11,7 +11,9 @@ import pytest
 from django.test import Client
 
 PROJECT = "/query/v1/projects/{project_id}"
+RUNS = f"{PROJECT}/categorisation/runs/"
 DOCUMENTS = "/knowledge/v1/projects/{project_id}/documents/"
+WITHOUT_A_BODY = ("/pause/", "/resume/", "/cancel/")
 
 PROMISED = [
     ("post", f"{PROJECT}/chat"),
@@ -27,6 +29,14 @@ PROMISED = [
     ("put", f"{PROJECT}/categories/{{category_id}}/"),
     ("patch", f"{PROJECT}/categories/{{category_id}}/"),
     ("delete", f"{PROJECT}/categories/{{category_id}}/"),
+    ("post", f"{PROJECT}/categories/preview/"),
+    ("post", f"{PROJECT}/categories/reclassify/"),
+    ("get", RUNS),
+    ("post", RUNS),
+    ("get", f"{RUNS}{{run_id}}/"),
+    ("post", f"{RUNS}{{run_id}}/pause/"),
+    ("post", f"{RUNS}{{run_id}}/resume/"),
+    ("post", f"{RUNS}{{run_id}}/cancel/"),
     ("get", DOCUMENTS),
     ("post", DOCUMENTS),
     ("get", f"{DOCUMENTS}{{document_id}}/"),
@@ -69,7 +79,7 @@ def test_a_call_tells_its_key_and_the_errors_it_can_answer(method: str, path: st
 @pytest.mark.parametrize(("method", "path"), PROMISED)
 def test_what_a_body_can_be_refused_for_is_told_where_one_is_read(method: str, path: str):
     told = {"400", "413", "415"} & set(schema()["paths"][path][method]["responses"])
-    if method in ("post", "put", "patch"):
+    if method in ("post", "put", "patch") and not path.endswith(WITHOUT_A_BODY):
         assert told == {"400", "413", "415"}
     else:
         assert told <= {"400"}
@@ -79,14 +89,16 @@ def test_a_conflict_is_told_where_one_can_be():
     calls = [(method, path) for method, path in PROMISED if "409" in schema()["paths"][path][method]["responses"]]
     categories = f"{PROJECT}/categories/"
     one = f"{categories}{{category_id}}/"
-    assert calls == [("post", categories), ("put", one), ("patch", one)]
+    runs = [("post", RUNS), *(("post", f"{RUNS}{{run_id}}{end}") for end in WITHOUT_A_BODY)]
+    starts = [("post", f"{categories}preview/"), ("post", f"{categories}reclassify/")]
+    assert calls == [("post", categories), ("put", one), ("patch", one), *starts, *runs]
 
 
 def test_a_400_is_told_of_a_call_without_a_body_only_where_its_query_can_be_wrong():
     calls = [(method, path) for method, path in PROMISED if method in ("get", "delete")]
     told = [path for method, path in calls if "400" in schema()["paths"][path][method]["responses"]]
     categories = f"{PROJECT}/categories/"
-    assert told == [f"{PROJECT}/threads/", categories, f"{categories}{{category_id}}/", DOCUMENTS]
+    assert told == [f"{PROJECT}/threads/", categories, f"{categories}{{category_id}}/", RUNS, DOCUMENTS]
 
 
 def test_the_thread_row_has_the_fields_of_the_contract():

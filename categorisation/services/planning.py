@@ -1,0 +1,147 @@
+"""The planner: starts backfills that nobody has to ask for, measures runs, ends those that have nothing left, and tells
+workers that there is work.
+
+One plans at a time; who comes while another does has nothing to do. Everything it knows stands in rows, so that it may
+be ended anywhere, and beat, a command that waits and several of both may all call it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from categorisation import composition, selectors
+from categorisation.errors import RunIsOpen
+from categorisation.models import OPEN_STATES, ActorKind, Category, Run, RunKind, RunState, Taxonomy
+from categorisation.services import batches, claims, emptying, previews, runs
+from categorisation.services.history import BEAT
+from categorisation.services.locks import session_lock
+from categorisation.services.scopes import YOUNG_AGE
+from query.models import MAX_ATTEMPTS, Thread
+
+LOCK = "planner of runs"
+MEASURED_EVERY = timedelta(seconds=4)
+WEIGHT_OF_NEW = 0.4  # of the pace just measured, against what was known
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a turn of the planner did. `waiting` are the running runs with work left."""
+
+    started: int
+    finished: int
+    waiting: int
+    messages: int
+
+
+def plan() -> Plan | None:
+    """One turn; None when another planner is at work."""
+    with session_lock(LOCK) as is_ours:
+        if not is_ours:
+            return None
+        started = sum(_start_if_still_due(project_id) for project_id in projects_due_for_backfill())
+        running = list(Run.objects.select_related("category").filter(state=RunState.RUNNING).order_by("started_at"))
+        waiting = sum(not _tend(run) for run in running)
+        return Plan(started, len(running) - waiting, waiting, _send_messages(waiting))
+
+
+def projects_due_for_backfill() -> list[UUID]:
+    """Projects whose backfill beat starts by itself: there is something to do, and nobody wants otherwise."""
+    return list(
+        _projects_with_work()
+        .filter(~Exists(_open_runs(RunKind.BACKFILL)), is_enabled=True, backfill_is_suspended=False)
+        # what a deletion freed is its run's; and when that is done, what is left is seen
+        .filter(~Exists(_open_runs(RunKind.CATEGORY_DELETED)))
+        .values_list("project_id", flat=True)
+    )
+
+
+def projects_with_old_threads() -> list[UUID]:
+    """Projects with categories and with unlabelled threads that are older than a day and not given up."""
+    return list(_projects_with_work().order_by("project_id").values_list("project_id", flat=True))
+
+
+def _projects_with_work() -> QuerySet[Taxonomy]:
+    live = Category.objects.filter(project_id=OuterRef("project_id"), deleted_at=None)
+    old = Thread.objects.filter(
+        project_id=OuterRef("project_id"),
+        category=None,
+        category_source=None,
+        classify_attempts__lt=MAX_ATTEMPTS,
+        created_at__lte=Now() - YOUNG_AGE,
+    )
+    return Taxonomy.objects.filter(Exists(live), Exists(old))
+
+
+def _open_runs(kind: RunKind) -> QuerySet[Run]:
+    return Run.objects.filter(project_id=OuterRef("project_id"), kind=kind, state__in=OPEN_STATES)
+
+
+def _start_if_still_due(project_id: UUID) -> bool:
+    try:
+        return runs.start_backfill_if_wanted(project_id, BEAT)
+    except RunIsOpen:  # a person was faster
+        return False
+
+
+def _tend(run: Run) -> bool:
+    """Count, measure, and end a run that has nothing left; whether it is ended."""
+    if run.measured_at is None:
+        runs.note_total(run, _begin)
+    else:
+        _measure(run, timezone.now())
+    if _has_work_left(run):
+        return False
+    return previews.finish(run) if run.kind == RunKind.PREVIEW else runs.finish_run(run)
+
+
+def _begin(run: Run) -> int:
+    if run.kind == RunKind.CATEGORY_DELETED:
+        return emptying.count_threads(run)
+    if run.started_by_kind != ActorKind.BEAT:  # beat would try poison again and again
+        claims.retry_given_up(run)
+    return claims.count_threads(run)
+
+
+def _measure(run: Run, now: datetime) -> None:
+    assert run.measured_at is not None
+    elapsed = now - run.measured_at
+    if elapsed < MEASURED_EVERY:
+        return
+    through = run.done + run.failed
+    pace = max(0, through - run.measured_done) / elapsed.total_seconds()
+    if run.rate_per_s is not None:
+        pace = WEIGHT_OF_NEW * pace + (1 - WEIGHT_OF_NEW) * run.rate_per_s
+    rate = pace or None  # nothing came through yet: its pace is not known
+    Run.objects.filter(pk=run.pk, state=RunState.RUNNING).update(
+        rate_per_s=rate, measured_at=now, measured_done=through
+    )
+
+
+def _has_work_left(run: Run) -> bool:
+    if run.kind == RunKind.PREVIEW:
+        return claims.has_work_left(run)
+    if run.category is not None and run.kind == RunKind.CATEGORY_DELETED and run.category.emptied_at is None:
+        return True
+    return selectors.categories_of(run.project_id).exists() and claims.has_work_left(run)
+
+
+def _send_messages(waiting: int) -> int:
+    messages = 0
+    if emptying.categories_to_empty().exists():
+        messages += _send_emptying()
+    if waiting and composition.classification_is_enabled():
+        messages += batches.send_batches()
+    return messages
+
+
+def _send_emptying() -> int:
+    from categorisation import tasks  # tasks stand on services
+
+    tasks.empty_categories.apply_async(expires=composition.planner_interval_s())
+    return 1
