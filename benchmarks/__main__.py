@@ -14,6 +14,7 @@ BENCHMARKS: tuple[tuple[str, ...], ...] = (
     ("benchmarks.embedder",),
     ("benchmarks.classifier_accuracy", str(DATA / "titles.jsonl")),
     ("benchmarks.team_categories",),
+    ("benchmarks.threads", "--threads", "20000"),
     ("benchmarks.answers", str(DATA.parent.parent / "docs"), str(DATA / "docs_questions.jsonl")),
 )
 ELSEWHERE = "Not run: benchmarks.retrieval, which asks a running service about a judged collection (see its --help)."
