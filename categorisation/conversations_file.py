@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, NamedTuple
 
+import orjson
+
 from categorisation.errors import BadConversation
 
 MAX_LINE_BYTES = 1024 * 1024
@@ -292,7 +294,7 @@ def _read_user_metadata(user: _Fields) -> dict[str, Any]:
             user.check_characters("metadata", item)
         elif isinstance(item, int | float) and not -(2**63) <= item < 2**63:
             raise user.bad("metadata", "a number must fit into 64 bits")
-    if len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()) > MAX_METADATA_BYTES:
+    if len(orjson.dumps(metadata)) > MAX_METADATA_BYTES:
         raise user.bad("metadata", f"at most {MAX_METADATA_BYTES} bytes")
     return metadata
 

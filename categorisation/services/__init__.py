@@ -15,6 +15,7 @@ window          many classifications at once, with its sources, streams, calls, 
 live            the window for new conversations
 batches         the window for runs
 classification  a single thread's way
+imports         past conversations come in
 """
 
 from categorisation.services.batches import BatchParts, run_batch
