@@ -30,12 +30,13 @@ bootstrap: setup  ## bring the database's tables up to date
 create-superuser: setup  ## make an account for the admin
 	@exec $(PY) -m deploy.local exec $(PY) manage.py createsuperuser
 
-lint: setup-dev  ## check style, types, import directions and missing migrations
+lint: setup-dev  ## check style, types, import directions and migrations
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(LINT_ENV) $(PY) -m mypy
 	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 	$(LINT_ENV) $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	$(LINT_ENV) $(PY) -W ignore::RuntimeWarning manage.py lint_migrations
 
 format: setup-dev  ## rewrite the code in the house's style
 	$(PY) -m ruff check --fix .
