@@ -128,7 +128,6 @@ def _refuse_taken_title(project_id: UUID, title: str, except_id: UUID | None = N
 
 def fold_title(title: str) -> str:
     """What titles are compared by: without regard to case or surrounding space."""
-    """What two titles have in common that count as the same."""
     return unicodedata.normalize("NFC", title.strip().casefold())
 
 

@@ -21,7 +21,7 @@ from categorisation.classifiers import Classification
 from categorisation.errors import ClassifierError, ClassifierUnavailable
 from categorisation.models import Run
 from categorisation.services import claims as claiming
-from categorisation.services import health, writing
+from categorisation.services import health, runs, writing
 from categorisation.services.breaker import BreakerState, Observation, Verdict
 from categorisation.services.calls import NoResult
 from categorisation.services.claims import Claim
@@ -96,6 +96,8 @@ class _Recorder:
         self._give_back(done, outcomes)
         if self._stream.run_id is not None:
             self._move_run(self._stream.run_id, Counter(outcomes))
+            if self._stream.is_preview and not self._is_reused:
+                self._note_effort(self._stream.run_id, [item for item in done if item.is_success])
         return outcomes
 
     def _write(self, successes: Sequence[Done]) -> Written:
@@ -142,6 +144,10 @@ class _Recorder:
                 _log_failure(item)
         for pause, postponed in by_pause.items():
             claiming.postpone(postponed, pause)
+
+    def _note_effort(self, run_id: UUID, classified: Sequence[Done]) -> None:
+        if classified:
+            runs.note_effort(run_id, classified=len(classified), busy_s=sum(item.lane_s for item in classified))
 
     def _move_run(self, run_id: UUID, outcomes: Counter[Outcome]) -> None:
         # The last write of the transaction: other workers' flushes of the run wait for this row.

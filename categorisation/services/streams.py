@@ -42,11 +42,15 @@ class Work(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What came out for a claimed thread; reused from another with the same question, or computed for its own."""
+    """What came out for a claimed thread; reused from another with the same question, or computed for its own.
+
+    `lane_s` is how long its classification kept a lane busy.
+    """
 
     work: Work
     result: Result
     is_reused: bool = False
+    lane_s: float = 0.0
 
     @property
     def is_success(self) -> bool:

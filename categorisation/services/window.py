@@ -168,8 +168,9 @@ class Window:
             self._is_dry = False  # its bound may have been all that kept the source from giving more
         self._call_s += (ended.call_s - self._call_s) / 8
         self._consumed += len(ended.works)
+        lane_s = ended.call_s * math.ceil(len(ended.works) / self._manner.questions_per_call) / len(ended.works)
         for work, result in zip(ended.works, ended.results, strict=True):
-            self._unwritten.append(Done(work, result))
+            self._unwritten.append(Done(work, result, lane_s=lane_s))
             self._unwritten += self._repeats.learn(work, result)
 
     def _beat(self) -> None:

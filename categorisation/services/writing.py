@@ -47,7 +47,8 @@ _WRITE = """
         UPDATE query_thread t
         SET category_id = c.category_id, category_source = 'classifier', category_confidence = c.confidence,
             categorised_at = statement_timestamp(), category_taxonomy_version = %(version)s,
-            classify_attempts = 0, classify_run_id = NULL, updated_at = statement_timestamp()
+            classify_after = statement_timestamp(), classify_attempts = 0, classify_run_id = NULL,
+            updated_at = statement_timestamp()
         FROM computed c
         WHERE t.id = c.thread_id AND t.project_id = %(project)s AND {is_as_claimed}
         RETURNING t.id, c.category_id, c.replaces
