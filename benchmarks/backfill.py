@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from benchmarks.classifiers import MEAN_VARIABLE, latency_of
@@ -36,6 +36,7 @@ PROCESSES = 3  # of each worker, as they are deployed
 PLAN_EVERY_S = 5.0
 WATCH_EVERY_S = 0.25
 FREE_CONNECTIONS = 2
+MARGIN_S = 1.0  # left out at both ends
 TEAM = "Benchmark of the backfill"
 CLASSIFIERS = {
     "dummy": "dummy",
@@ -70,14 +71,19 @@ class Case:
     def needed(self) -> float:
         return GATES[self.classifier] if self.gate is None else self.gate
 
-    @property
-    def margin_s(self) -> float:
-        """How long lanes fill at the start and empty at the end."""
-        return {"dummy": 2 * self.seconds, "log-normal": 6 * self.seconds}.get(self.classifier, 1.0)
+    def latency_of(self, question: str) -> float:
+        return latency_of(question, self.seconds) if self.classifier == "log-normal" else self.seconds
 
     def __str__(self) -> str:
         latency = f", {self.seconds:g} s" if self.classifier in ("dummy", "log-normal") else ""
         return f"{self.classifier}{latency}, {self.workers} x {self.lanes} lanes, {self.threads} threads"
+
+
+class Label(NamedTuple):
+    """When a label was written, and how long its classifier took by design."""
+
+    at: float
+    latency_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,27 +127,36 @@ def measure(surroundings: Surroundings, case: Case) -> Measured:
             run = _start_run(project)
             _work_off(run)
             ended = time.time()
-        flushes = _read_flushes(project.pk)
-        unlabelled = case.threads - sum(count for _, count, _ in flushes)
-        if unlabelled:
-            raise SystemExit(f"{unlabelled} threads were not labelled")
-        first_s, last_s = flushes[0][0], flushes[-1][0]
-        rate, ideal = _take_rate(flushes, case, bare)
+        labels = _read_labels(project.pk, case)
+    if len(labels) != case.threads:
+        raise SystemExit(f"{case.threads - len(labels)} threads were not labelled")
+    rate, ideal = _take_rate(labels, case, bare)
     print(f"   workers were ready after {started - begun:.1f} s", flush=True)
-    return Measured(rate, ideal, first_s - started, ended - last_s, ended - started, max(connections))
+    return Measured(rate, ideal, labels[0].at - started, ended - labels[-1].at, ended - started, max(connections))
 
 
-def _take_rate(flushes: Sequence[tuple[float, int, float]], case: Case, bare: float | None) -> tuple[float, float]:
-    """The rate between the margins, and the ideal one. Flushes come as (time, threads, sum of their latencies)."""
-    begin = next(at for at, _, _ in flushes if at >= flushes[0][0] + case.margin_s)
-    end = next(at for at, _, _ in reversed(flushes) if at <= flushes[-1][0] - case.margin_s)
-    inside = [(count, latency_s) for at, count, latency_s in flushes if begin < at <= end]
-    if end <= begin or not inside:
+def _take_rate(labels: Sequence[Label], case: Case, bare: float | None) -> tuple[float, float]:
+    """The rate with every lane filled, and the ideal one."""
+    if bare is None:
+        return _take_rate_of_waiting(labels, case.lanes * case.workers)
+    begin, end = labels[0].at + MARGIN_S, labels[-1].at - MARGIN_S
+    inside = sum(begin < label.at <= end for label in labels)
+    if not inside:
         raise SystemExit("too few threads: the run was over before it was under way")
-    threads, latencies_s = (sum(column) for column in zip(*inside, strict=True))
-    if bare is not None:
-        return threads / (end - begin), bare
-    return threads / (end - begin), case.lanes * case.workers * threads / latencies_s
+    return inside / (end - begin), bare
+
+
+def _take_rate_of_waiting(labels: Sequence[Label], lanes: int) -> tuple[float, float]:
+    """From the share of the time in which lanes were in a call, between the first label and the last call's begin.
+
+    A label is written up to a beat after its call ended: that moves calls a little in time, and changes no length.
+    """
+    begin, end = labels[0].at, max(label.at - label.latency_s for label in labels)
+    if end <= begin:
+        raise SystemExit("too few threads: the run was over before it was under way")
+    busy_s = sum(max(0.0, min(end, label.at) - max(begin, label.at - label.latency_s)) for label in labels)
+    ideal = lanes * len(labels) / sum(label.latency_s for label in labels)
+    return ideal * busy_s / (lanes * (end - begin)), ideal
 
 
 # -- the database -----------------------------------------------------------------------------------------------------
@@ -167,8 +182,8 @@ def seeded_project(case: Case) -> Iterator[Project]:
 
 def _start_run(project: Project) -> Any:
     from categorisation import services
-    from categorisation.services import Actor
     from categorisation.models import ActorKind
+    from categorisation.services import Actor
 
     return services.start_backfill(project_id=project.pk, actor=Actor(ActorKind.COMMAND, "benchmark"))
 
@@ -185,28 +200,13 @@ def _work_off(run: Any) -> None:
         time.sleep(WATCH_EVERY_S)
 
 
-def _read_flushes(project_id: UUID) -> list[tuple[float, int, float]]:
-    """When labels were written: (time, threads, the sum of their latencies as the questions tell them)."""
+def _read_labels(project_id: UUID, case: Case) -> list[Label]:
     rows = _execute(
         "SELECT extract(epoch FROM categorised_at)::float8, first_question FROM query_thread"
         " WHERE project_id = %s AND category_source = 'classifier' ORDER BY categorised_at",
         [project_id],
     )
-    flushes: dict[float, list[float]] = {}
-    for at, question in rows:
-        flush = flushes.setdefault(at, [0, 0.0])
-        flush[0] += 1
-        flush[1] += _latency(question)
-    return [(at, int(count), latency_s) for at, (count, latency_s) in flushes.items()]
-
-
-_current: Case
-
-
-def _latency(question: str) -> float:
-    if _current.classifier == "log-normal":
-        return latency_of(question, _current.seconds)
-    return _current.seconds
+    return [Label(at, case.latency_of(question)) for at, question in rows]
 
 
 def _measure_bare(project: Project, case: Case) -> float | None:
@@ -326,7 +326,7 @@ def report(case: Case, measured: Measured) -> bool:
     print(
         f"   {measured.rate:.1f}/s of {measured.ideal:.1f}/s: {measured.share:.3f} (at least {case.needed:g})"
         f"{'' if is_good else '   BELOW'}\n"
-        f"   start-up {measured.start_up_s:.1f} s, drain {measured.drain_s:.1f} s, all in all {measured.total_s:.1f} s\n"
+        f"   start-up {measured.start_up_s:.1f} s, drain {measured.drain_s:.1f} s, in all {measured.total_s:.1f} s\n"
         f"   database connections {measured.connections} (at most {allowed})",
         flush=True,
     )
@@ -344,8 +344,6 @@ def measure_scaling(surroundings: Surroundings, case: Case, needed: float = 1.9)
 
 
 def run_case(surroundings: Surroundings, case: Case) -> tuple[Measured, bool]:
-    global _current
-    _current = case
     print(f"== {case}", flush=True)
     measured = measure(surroundings, case)
     return measured, report(case, measured)
