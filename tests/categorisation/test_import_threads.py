@@ -375,6 +375,22 @@ class TestRaces:
             assert second.result(20).startswith("0 imported, 2 already there")
         assert Thread.objects.count() == QuestionAnswer.objects.count() == 2
 
+    def test_a_database_that_goes_away_ends_it_in_words(self, project, tmp_path):
+        path = write_lines(tmp_path, conversation("1"))
+        with (
+            uncommitted_on_another_connection(lambda: run_import(path, project)) as commit,
+            started_on_another_connection(lambda: run_import(path, project)) as importing,
+        ):
+            wait_until_somebody_waits_for_a_lock()
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+            with pytest.raises(CommandError, match=r"(?s)The database failed: .*goes on where it ended"):
+                importing.result(20)
+            commit()
+
     def test_a_project_that_is_deleted_meanwhile(self, project, tmp_path):
         path = write_lines(tmp_path, conversation("1"))
         with (
