@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ import knowledge.composition
 from knowledge import tasks
 from teams.models import Scope
 from teams.services import create_api_key
-from tests.crash.service import WEB_ENVIRONMENT, Bot, Service
+from tests.crash.service import WEB_ENVIRONMENT, Bot
 from tests.factories.knowledge import DocumentFactory
 from tests.factories.teams import ProjectFactory
 from tests.faults.brokers import Broker, start_broker
@@ -40,6 +41,6 @@ def bot(transactional_db: None, vectordb_server: VectorDBServer, settings: pytes
     knowledge.composition.forget_parts()
 
 
-def show_logs(request: pytest.FixtureRequest, *services: Service) -> None:
-    """Have the processes' logs shown when the test fails."""
-    request.node.stash.setdefault(LOGS, []).extend(path for service in services for path in service.logs)
+def logs_of(request: pytest.FixtureRequest) -> list[Path]:
+    """The logs that are shown when the test fails."""
+    return request.node.stash.setdefault(LOGS, [])

@@ -56,11 +56,8 @@ class Service:
     broker_url: str
     environment: Mapping[str, str] = field(default_factory=dict)
     children: list[Child] = field(default_factory=list)
+    logs: list[Path] = field(default_factory=list)
     _clients: list[httpx.Client] = field(default_factory=list)
-
-    @property
-    def logs(self) -> list[Path]:
-        return [child.command.log_path for child in self.children]
 
     def start_web(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Web:
         port = find_free_port()
@@ -109,6 +106,7 @@ class Service:
         )
         child = self.neighbours.supervisor.start(command)
         self.children.append(child)
+        self.logs.append(command.log_path)
         wait_until_ready(child, timeout_s=START_TIMEOUT_S)
         return child
 

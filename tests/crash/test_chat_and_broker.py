@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from query.models import QuestionAnswer, Thread
-from tests.crash.conftest import show_logs
+from tests.crash.conftest import logs_of
 from tests.crash.service import Bot, Service, Web, wait_until
 from tests.faults.brokers import Broker
 from tests.faults.proxy import FaultyProxy
@@ -64,7 +64,8 @@ def all_processes(own_broker: Broker, django_db_setup: None) -> Iterator[Rig]:
 
 @pytest.fixture
 def rig(all_processes: Rig, bot: Bot, request: pytest.FixtureRequest) -> Rig:
-    show_logs(request, *all_processes.services)
+    for around in all_processes.services:
+        logs_of(request).extend(around.logs)
     for web in (all_processes.well, all_processes.ill):
         ask(web, bot, 5)
     wait_until_labelled(bot)
@@ -159,10 +160,9 @@ def wait_until_labelled(bot: Bot) -> None:
 def test_check_04_publishing_that_raises_on_commit_changes_no_answer_and_stops_no_later_callback(
     bot: Bot, tmp_path: Path, request: pytest.FixtureRequest
 ):
-    service = Service(neighbours, neighbours.ensure_broker(), {"LATER_CALLBACKS": str(tmp_path)})
+    service = Service(neighbours, neighbours.ensure_broker(), {"LATER_CALLBACKS": str(tmp_path)}, logs=logs_of(request))
     try:
         web = service.start_web("tests.crash.raising_wsgi:application")
-        show_logs(request, service)
         ask(web, bot, 10)
     finally:
         service.close()
