@@ -39,12 +39,13 @@ class Plan:
     messages: int
 
 
-def plan() -> Plan | None:
-    """One turn; None when another planner is at work."""
+def plan(*, begins: bool = True) -> Plan | None:
+    """One turn; None when another planner is at work. `begins` says whether it starts backfills that are due."""
     with session_lock(LOCK) as is_ours:
         if not is_ours:
             return None
-        started = sum(_start_if_still_due(project_id) for project_id in projects_due_for_backfill())
+        due = projects_due_for_backfill() if begins else []
+        started = sum(_start_if_still_due(project_id) for project_id in due)
         running = list(Run.objects.select_related("category").filter(state=RunState.RUNNING).order_by("started_at"))
         waiting = sum(not _tend(run) for run in running)
         return Plan(started, len(running) - waiting, waiting, _send_messages(waiting))
@@ -52,30 +53,46 @@ def plan() -> Plan | None:
 
 def projects_due_for_backfill() -> list[UUID]:
     """Projects whose backfill beat starts by itself: there is something to do, and nobody wants otherwise."""
+    projects = _projects_with_categories().filter(Exists(_of_project(_claimable(_old_threads()))))
     return list(
-        _projects_with_work()
-        .filter(~Exists(_open_runs(RunKind.BACKFILL)), is_enabled=True, backfill_is_suspended=False)
+        projects.filter(~Exists(_open_runs(RunKind.BACKFILL)), is_enabled=True, backfill_is_suspended=False)
         # what a deletion freed is its run's; and when that is done, what is left is seen
         .filter(~Exists(_open_runs(RunKind.CATEGORY_DELETED)))
         .values_list("project_id", flat=True)
     )
 
 
-def projects_with_old_threads() -> list[UUID]:
-    """Projects with categories and with unlabelled threads that are older than a day and not given up."""
-    return list(_projects_with_work().order_by("project_id").values_list("project_id", flat=True))
+def projects_to_backfill() -> list[UUID]:
+    """Projects in which a backfill that a person starts has something to do, be it what was given up before."""
+    old = _old_threads()
+    has_work = Exists(_of_project(_claimable(old))) | Exists(_of_project(_given_up(old)))
+    return list(_projects_with_categories().filter(has_work, is_enabled=True).values_list("project_id", flat=True))
 
 
-def _projects_with_work() -> QuerySet[Taxonomy]:
-    live = Category.objects.filter(project_id=OuterRef("project_id"), deleted_at=None)
-    old = Thread.objects.filter(
-        project_id=OuterRef("project_id"),
-        category=None,
-        category_source=None,
-        classify_attempts__lt=MAX_ATTEMPTS,
-        created_at__lte=Now() - YOUNG_AGE,
-    )
-    return Taxonomy.objects.filter(Exists(live), Exists(old))
+def count_backfill_work(project_id: UUID) -> tuple[int, int]:
+    """How many threads a backfill of the project has to do with, and how many more were given up before."""
+    old = _old_threads().filter(project_id=project_id)
+    return _claimable(old).count(), _given_up(old).count()
+
+
+def _projects_with_categories() -> QuerySet[Taxonomy]:
+    return Taxonomy.objects.filter(Exists(Category.objects.filter(project_id=OuterRef("project_id"), deleted_at=None)))
+
+
+def _old_threads() -> QuerySet[Thread]:
+    return Thread.objects.filter(category=None, category_source=None, created_at__lte=Now() - YOUNG_AGE)
+
+
+def _of_project(threads: QuerySet[Thread]) -> QuerySet[Thread]:
+    return threads.filter(project_id=OuterRef("project_id"))
+
+
+def _claimable(threads: QuerySet[Thread]) -> QuerySet[Thread]:
+    return threads.filter(classify_attempts__lt=MAX_ATTEMPTS)
+
+
+def _given_up(threads: QuerySet[Thread]) -> QuerySet[Thread]:
+    return threads.filter(classify_attempts__gte=MAX_ATTEMPTS)
 
 
 def _open_runs(kind: RunKind) -> QuerySet[Run]:
