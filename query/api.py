@@ -149,11 +149,10 @@ class ThreadViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Thread]):
 
     def apply_filters(self, queryset: QuerySet[Thread], filters: dict[str, Any]) -> ThreadList:
         """The threads that meet every filter given."""
-        lookups = {
-            "created_after": "created_at__gte",
-            "created_before": "created_at__lt",
-            "updated_since": "updated_at__gte",
-            "is_uncertain": "is_uncertain",
-        }
-        threads = queryset.filter(**{lookups[name]: filters[name] for name in lookups if name in filters})
-        return ThreadList(threads, words=filters.get("search"))
+        lookups = {"created_after": "created_at__gte", "created_before": "created_at__lt"}
+        return ThreadList(
+            queryset.filter(**{lookups[name]: filters[name] for name in lookups if name in filters}),
+            is_uncertain=filters.get("is_uncertain"),
+            updated_since=filters.get("updated_since"),
+            words=filters.get("search"),
+        )

@@ -1,21 +1,21 @@
 """A page of a project's threads under any filter, read by an index that has the page's order.
 
-PostgreSQL plans most filters well: an index of the model has the rows of each in order. Two are helped along here.
+Most filters have an index of their own with the rows in order. Two kinds are helped along here.
 
 A label that is shown may be one of several that rows bear. thread_by_label has the rows of each in order, so as many
 of each as a page holds are read, in one statement, and the newest of these are the page.
 
-Words are found by an inverted index, which knows no order. A word that is in every third question is found fastest by
-walking down the list, a rare one by the index, and the planner, who knows neither how dear a walk is nor where in the
-list the word occurs, is wrong by seconds. So a short stretch of the list is walked; when it does not fill the page, the
-word is rare there, and the index answers.
+What no index has in order is sieved: words, which an inverted index finds, changes since a moment, and a second filter
+beside a label. What most threads meet is found fastest by walking down the list, what few meet by another index; and
+the planner, who counts all projects together and does not know where in the list they lie, is wrong by seconds. So a
+short stretch of the list is walked; when that does not fill the page, it is rare there, and the other index answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.contrib.postgres.search import SearchQuery
 from django.db.models import F, Q, QuerySet
@@ -23,19 +23,21 @@ from django.db.models import F, Q, QuerySet
 from query.models import FIRST_QUESTION_WORDS, Thread
 from query.selectors import Label
 
-WALKED_PER_ROW = 10  # a word that is rarer than this in the walk is left to the index
+WALKED_PER_ROW = 10  # what is rarer than this in the walk is left to the other index
 SHORTEST_WALK = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadList:
-    """Some threads of one project.
+    """Some threads of one project: those of `threads`, which an index has in order.
 
     `labels` are the ones that they may bear (None: any), `words` what their first question must hold.
     """
 
     threads: QuerySet[Thread]
     labels: Sequence[Label] | None = None
+    is_uncertain: bool | None = None
+    updated_since: datetime | None = None
     words: str | None = None
 
     def with_labels(self, labels: Sequence[Label] | None) -> ThreadList:
@@ -43,13 +45,27 @@ class ThreadList:
 
     def read(self, beyond: Q, ordering: tuple[str, str], length: int) -> list[Thread]:
         """The first `length` of those that meet `beyond`, by `created_at` and `id`, both up or both down."""
-        if self.words is None:
+        sieves = self._sieves()
+        if not sieves:
             return list(self._in_order(beyond, ordering, length))
-        return self._walk(beyond, ordering, length) or self._look_up(beyond, ordering, length)
+        return self._walk(sieves, beyond, ordering, length) or self._look_up(sieves, beyond, ordering, length)
+
+    def _sieves(self) -> list[Q]:
+        sieves = []
+        if self.words is not None:
+            query = SearchQuery(self.words, config="simple", search_type="plain")
+            sieves.append(Q(first_question_words=query))
+        if self.updated_since is not None:
+            sieves.append(Q(updated_at__gte=self.updated_since))
+        if self.is_uncertain is not None and self.labels is not None:
+            sieves.append(Q(is_uncertain=self.is_uncertain))
+        return sieves
 
     def _in_order(self, beyond: Q, ordering: tuple[str, str], length: int) -> QuerySet[Thread]:
         threads = self.threads.filter(beyond)
         if self.labels is None:
+            if self.is_uncertain is not None:
+                threads = threads.filter(is_uncertain=self.is_uncertain)
             return threads.order_by(*ordering)[:length]
         # What is constant in a part leads its order: PostgreSQL does not see that IS NULL leaves nothing to order.
         sign = "" if ordering[0].startswith("-") else "-"
@@ -63,15 +79,17 @@ class ThreadList:
         keys = parts[0].union(*parts[1:], all=True) if len(parts) > 1 else parts[0]
         return self.threads.filter(pk__in=keys).order_by(*ordering)[:length]
 
-    def _walk(self, beyond: Q, ordering: tuple[str, str], length: int) -> list[Thread]:
+    def _walk(self, sieves: Sequence[Q], beyond: Q, ordering: tuple[str, str], length: int) -> list[Thread]:
         """A full page out of the next rows of the list; nothing when they do not fill one."""
         near = self._in_order(beyond, ordering, max(SHORTEST_WALK, WALKED_PER_ROW * length))
-        rows = self._with_words(self.threads.filter(pk__in=near.select_related(None).values("pk")))
+        rows = _sieve(self.threads.filter(pk__in=near.select_related(None).values("pk")), sieves)
         found = list(rows.order_by(*ordering)[:length])
         return found if len(found) == length else []
 
-    def _look_up(self, beyond: Q, ordering: tuple[str, str], length: int) -> list[Thread]:
-        threads = self._with_words(self.threads.filter(beyond, self._has_label()))
+    def _look_up(self, sieves: Sequence[Q], beyond: Q, ordering: tuple[str, str], length: int) -> list[Thread]:
+        threads = _sieve(self.threads.filter(beyond, self._has_label()), sieves)
+        if self.is_uncertain is not None:
+            threads = threads.filter(is_uncertain=self.is_uncertain)
         # a sum is in the order of no index: nothing tempts the planner to walk
         column, row_id = ordering
         at = F(column.removeprefix("-")) + timedelta(0)
@@ -85,6 +103,6 @@ class ThreadList:
             any_of_them |= Q(category=category_id, category_source=source)
         return any_of_them
 
-    def _with_words(self, threads: QuerySet[Thread]) -> QuerySet[Thread]:
-        query = SearchQuery(self.words, config="simple", search_type="plain")
-        return threads.alias(first_question_words=FIRST_QUESTION_WORDS).filter(first_question_words=query)
+
+def _sieve(threads: QuerySet[Thread], sieves: Sequence[Q]) -> QuerySet[Thread]:
+    return threads.alias(first_question_words=FIRST_QUESTION_WORDS).filter(*sieves)
