@@ -190,12 +190,12 @@ def _start_run(project: Project) -> Any:
 
 def _work_off(run: Any) -> None:
     """What beat does, until the run has nothing left."""
-    from categorisation.services import batches, claims
+    from categorisation.services import claims, planning
 
     planned_at = 0.0
     while claims.has_work_left(run):
         if time.monotonic() >= planned_at + PLAN_EVERY_S:
-            batches.send_batches()
+            planning.plan(begins=False)
             planned_at = time.monotonic()
         time.sleep(WATCH_EVERY_S)
 

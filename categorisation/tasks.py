@@ -10,7 +10,7 @@ from uuid import UUID
 from celery import Task, shared_task
 
 from categorisation import composition, services
-from categorisation.services import emptying
+from categorisation.services import emptying, planning
 from categorisation.shutdown import is_shutting_down
 
 logger = logging.getLogger(__name__)
@@ -35,8 +35,6 @@ def sweep_unlabelled_threads(self: Task) -> None:
 @shared_task  # type: ignore[untyped-decorator]  # celery has no types
 def plan() -> None:
     """On beat: begin, measure and end runs, and send batches where there is work."""
-    from categorisation.services import planning
-
     planning.plan()
 
 

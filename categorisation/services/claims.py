@@ -11,9 +11,8 @@ a second time, in their row of the sample, because the threads themselves stay u
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -31,8 +30,7 @@ from query.models import MAX_ATTEMPTS, Thread
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """The right to classify a thread until `lease_ends_at`.
 
     `category_id` is the label that stands there meanwhile, when it is computed anew; `preview_id` the run of whose

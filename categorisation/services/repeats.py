@@ -30,7 +30,7 @@ _TWINS = """
     ) twin
     WHERE t.id = ANY(%(threads)s::uuid[])
 """
-Question = tuple[UUID | None, int, str]  # run, taxonomy's version, first question
+Question = tuple[Stream, str]  # a run under one version of its taxonomy, and a first question
 
 
 class Repeats:
@@ -56,6 +56,8 @@ class Repeats:
                 self._followers[question] = []
                 leaders.append(work)
         twins = _find_twins(stream, leaders)
+        if not twins:
+            return leaders, known
         for work in leaders:
             if (twin := twins.get(work.claim.thread_id)) is not None:
                 known += [Done(work, twin, is_reused=True), *self.learn(work, twin)]
@@ -88,7 +90,7 @@ class Repeats:
 
 
 def _question_of(work: Work) -> Question:
-    return work.stream.run_id, work.stream.taxonomy.version, work.claim.question
+    return work.stream, work.claim.question
 
 
 def _find_twins(stream: Stream, works: Sequence[Work]) -> dict[UUID, Classification]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import StrEnum
+from functools import lru_cache
 from uuid import UUID
 
 from django.db import OperationalError, transaction
@@ -92,8 +93,11 @@ class _Recorder:
     @transaction.atomic
     def __call__(self, done: Sequence[Done]) -> list[Outcome]:
         written = self._write([item for item in done if item.is_success])
-        outcomes = [self._decide(item, written) for item in done]
-        self._give_back(done, outcomes)
+        if written.is_complete and all(item.is_success for item in done):
+            outcomes = [Outcome.LABELLED] * len(done)
+        else:
+            outcomes = [self._decide(item, written) for item in done]
+            self._give_back(done, outcomes)
         if self._stream.run_id is not None:
             self._move_run(self._stream.run_id, Counter(outcomes))
             if self._stream.is_preview and not self._is_reused:
@@ -176,7 +180,14 @@ def _retry_deadlocks(
 def _as_label(item: Done) -> NewLabel:
     assert isinstance(item.result, Classification)
     claim = item.work.claim
-    return NewLabel(claim.thread_id, UUID(item.result.category_id), float(item.result.confidence), claim.category_id)
+    return NewLabel(
+        claim.thread_id, _parse_id(item.result.category_id), float(item.result.confidence), claim.category_id
+    )
+
+
+@lru_cache(maxsize=1_000)
+def _parse_id(category_id: str) -> UUID:
+    return UUID(category_id)
 
 
 def _category_of(item: Done) -> str:

@@ -17,6 +17,10 @@ from deploy.local.process import Command
 LOOPBACK = "127.0.0.1"
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  # only in a container, or when BIND_HOST says so
 READY_FILE = "WORKER_READY_FILE"
+# A batch that drains, its successor, and one for what is short: categories to empty, messages that come to nothing.
+BACKFILL_PROCESSES = 3
+# Workers let what is under way end: 20 s for calls of a classifier, 30 s for any task.
+WORKER_STOP_TIMEOUT_S = 35.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,7 @@ def worker_ingest(layout: Layout, environment: Mapping[str, str]) -> Command:
 
 def worker_backfill(layout: Layout, environment: Mapping[str, str]) -> Command:
     """The worker that nobody waits for."""
-    return _worker(layout, environment, "worker-backfill", "backfill", "service-worker-backfill", concurrency=1)
+    return _worker(layout, environment, "worker-backfill", "backfill", "service-worker-backfill", BACKFILL_PROCESSES)
 
 
 def beat(layout: Layout, environment: Mapping[str, str]) -> Command:
@@ -176,9 +180,11 @@ def _worker(
     return Command(
         name,
         argv,
-        {**environment, READY_FILE: str(ready_file)},
+        # SIGTERM then means: let tasks end within a bounded time, give back the messages of those that do not
+        {"REMAP_SIGTERM": "SIGQUIT", **environment, READY_FILE: str(ready_file)},
         layout.logs / f"{name}.log",
         layout.root,
+        stop_timeout_s=WORKER_STOP_TIMEOUT_S,
         before_start=lambda: ready_file.unlink(missing_ok=True),
         is_ready=ready_file.exists,
     )
