@@ -37,7 +37,7 @@ LEASE_S = 3.0
 RECLAIMED_WITHIN_S = LEASE_S + 10.0
 LANES = 10
 CALL_S = 0.4
-GRACE_S = 30.0  # CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT
+GRACE_S = 30.0  # what orchestrators give a process between SIGTERM and SIGKILL
 LONGEST_S = 120.0
 OLD = timedelta(days=30)
 
@@ -61,7 +61,6 @@ def service(request: pytest.FixtureRequest, broker: str, notes: Path) -> Iterato
         "LIVE_LANES": str(LANES),
         "PLANNER_INTERVAL_S": "1",
         "SWEEPER_INTERVAL_S": "1",
-        "REMAP_SIGTERM": "SIGQUIT",
     }
     service = Service(neighbours, broker, environment, logs=logs_of(request))
     yield service
