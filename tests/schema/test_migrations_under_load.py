@@ -1,0 +1,106 @@
+"""Migrations run back and forth over many threads while a process reads, writes and chats."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.utils import timezone
+
+from benchmarks.seeding import seed_threads
+from query.models import Thread
+from teams.models import Project
+
+BACK = "0003_thread_of_run_and_of_elsewhere"
+LONGEST_BLOCK_S = 1.0
+IDLE_S = 1.2
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+
+@contextmanager
+def load_of(project: Project) -> Iterator[dict[str, list[float]]]:
+    """A process at work; when the block is left, what it did."""
+    parts = urlsplit(os.environ["DATABASE_URL"])
+    database = urlunsplit(parts._replace(path=f"/{connection.settings_dict['NAME']}"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.schema.load", str(project.pk)],
+        cwd=REPOSITORY,
+        env={**os.environ, "DATABASE_URL": database, "CELERY_BROKER_URL": "memory://"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    done: dict[str, list[float]] = {}
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield done
+        out, _ = process.communicate(timeout=30)
+        done.update(json.loads(out))
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+
+
+@contextmanager
+def idle_transactions_in_the_way() -> Iterator[None]:
+    """One after another, each of which has read a thread and then does nothing."""
+    over = threading.Event()
+
+    def sit() -> None:
+        try:
+            while not over.wait(0.1):
+                with transaction.atomic():
+                    Thread.objects.first()
+                    over.wait(IDLE_S)
+        finally:
+            connection.close()
+
+    sitter = threading.Thread(target=sit)
+    sitter.start()
+    try:
+        yield
+    finally:
+        over.set()
+        sitter.join()
+
+
+def migrate_back_and_forth(project: Project, count: int) -> dict[str, list[float]]:
+    seed_threads(project.pk, count, newest=timezone.now())
+    said = StringIO()
+    try:
+        with load_of(project) as done, idle_transactions_in_the_way():
+            call_command("migrate", "query", BACK, stdout=said)
+            call_command("migrate", stdout=said)
+    finally:
+        call_command("migrate", verbosity=0)
+    assert "another transaction is in the way" in said.getvalue()
+    sys.stdout.write(f"{count:,} threads; how many, and the longest in s: {done}\n")
+    return done
+
+
+@pytest.mark.django_db(transaction=True)
+def test_check_19_no_request_waits_a_second_while_tables_change(project: Project):
+    for name, (count, longest_s) in migrate_back_and_forth(project, 20_000).items():
+        assert count > 10, name
+        assert longest_s < LONGEST_BLOCK_S, name
+
+
+@pytest.mark.soak
+@pytest.mark.django_db(transaction=True)
+def test_check_19_no_request_waits_a_second_while_a_table_of_a_million_rows_changes(project: Project):
+    for name, (count, longest_s) in migrate_back_and_forth(project, 1_000_000).items():
+        assert count > 10, name
+        assert longest_s < LONGEST_BLOCK_S, name
