@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from config.wsgi import application as application  # what gunicorn is told to serve; it loads the rooms
+
+# isort: split
 from categorisation.receivers import nudge_for_new_thread
-from config.wsgi import application as application  # what gunicorn is told to serve
 from query.signals import thread_started
 
 thread_started.disconnect(nudge_for_new_thread)
