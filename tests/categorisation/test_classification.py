@@ -6,7 +6,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import connections
 from django.utils import timezone
 
 from categorisation import selectors, services
@@ -15,17 +15,20 @@ from categorisation.errors import ClassifierError, ClassifierUnavailable
 from categorisation.models import Category, Taxonomy
 from categorisation.services import Outcome
 from categorisation.services import claims as claiming
-from categorisation.services.claims import MAX_ATTEMPTS, NEVER, PAUSES, claim_thread
-from categorisation.services.classification import WINDOW, classify_all, label_claims
+from categorisation.services.calls import classify_all
+from categorisation.services.claims import MAX_ATTEMPTS, NEVER, Claim, claim_thread
+from categorisation.services.classification import record_results
 from query.models import Thread
 from teams.models import Project
 from tests.categorisation.conftest import SetEnvironment
 from tests.categorisation.fakes import FakeClassifier, raising, titled
+from tests.categorisation.windows import sweep
 from tests.factories.categorisation import CategoryFactory
 from tests.factories.query import ThreadFactory
 from tests.factories.teams import ProjectFactory
 
 pytestmark = pytest.mark.django_db
+MANY = 32
 
 
 @pytest.fixture
@@ -35,6 +38,15 @@ def thread(project: Project) -> Thread:
 
 def make_due(thread: Thread) -> None:
     Thread.objects.filter(pk=thread.pk).update(classify_after=timezone.now() - timedelta(seconds=1))
+
+
+def classify_and_record(claim: Claim, classifier: FakeClassifier) -> Outcome:
+    taxonomy = selectors.read_taxonomy(claim.project_id)
+    found = classify_all(classifier, [claim.question], taxonomy.categories)
+    (outcome,) = record_results(
+        [claim], found, taxonomy_version=taxonomy.version, classifier_version=classifier.version
+    )
+    return outcome
 
 
 def test_a_thread_gets_the_label_that_the_classifier_computed(
@@ -73,9 +85,12 @@ def test_the_classifier_is_told_all_about_the_live_categories_of_the_project_alo
 def test_nobody_classifies_inside_of_a_transaction(transactional_db: None):
     thread = ThreadFactory()
     inside = []
-    classifier = FakeClassifier(before=lambda questions: inside.append(connection.in_atomic_block))
+    main = connections["default"]  # not the lane's own, which is never used
+    classifier = FakeClassifier(before=lambda questions: inside.append(main.in_atomic_block))
     services.label_thread(thread.pk, classifier)
-    assert inside == [False]
+    ThreadFactory(project=thread.project)
+    sweep(classifier)
+    assert inside == [False, False]
 
 
 def test_check_09_the_same_task_delivered_ten_times_writes_once(thread: Thread):
@@ -86,7 +101,7 @@ def test_check_09_the_same_task_delivered_ten_times_writes_once(thread: Thread):
 
 
 def test_a_claimed_thread_is_claimed_again_when_the_lease_is_over_and_not_before(thread: Thread):
-    first = claim_thread(thread.pk, lease=timedelta(minutes=1))
+    first = claim_thread(thread.pk)
     assert first is not None
     assert (first.question, first.attempts) == (thread.first_question, 0)
     assert claim_thread(thread.pk) is None
@@ -114,7 +129,7 @@ def test_the_off_switches_are_heeded(project: Project, thread: Thread, set_envir
     Taxonomy.objects.filter(project=project).update(is_enabled=True)
     set_environment(classification_enabled=False)
     assert claim_thread(thread.pk) is None
-    assert services.sweep_unlabelled_threads(FakeClassifier()) == {}
+    assert sweep(FakeClassifier()) == {}
     set_environment(classification_enabled=True)
     assert claim_thread(thread.pk) is not None
 
@@ -125,12 +140,11 @@ def test_a_project_without_categories_keeps_its_threads_null_and_nobody_busy(pro
     classifier = FakeClassifier()
 
     assert services.label_thread(thread.pk, classifier) is Outcome.NOT_CLAIMED
-    assert services.sweep_unlabelled_threads(classifier) == {}
-    assert selectors.projects_with_due_threads(timezone.now() - timedelta(days=1), limit=10) == []
+    assert sweep(classifier) == {}
     assert classifier.calls == []
 
     services.create_category(project_id=project.pk, title="Careers")
-    assert services.sweep_unlabelled_threads(classifier) == {Outcome.LABELLED: 1}
+    assert sweep(classifier) == {Outcome.LABELLED: 1}
 
 
 # -- what goes wrong --------------------------------------------------------------------------------------------------
@@ -162,13 +176,15 @@ def test_check_10_a_thread_that_makes_the_classifier_raise_stops_after_five_atte
 def test_the_pauses_grow(thread: Thread):
     classifier = FakeClassifier(before=raising(ClassifierError("no")))
     pauses = []
-    for _ in PAUSES:
+    for _ in range(4):
         make_due(thread)
         before = timezone.now()
         services.label_thread(thread.pk, classifier)
         thread.refresh_from_db()
         pauses.append(thread.classify_after - before)
-    assert [timedelta(seconds=round(pause.total_seconds(), -1)) for pause in pauses] == list(PAUSES)
+    assert [timedelta(seconds=round(pause.total_seconds(), -1)) for pause in pauses] == [
+        timedelta(seconds=seconds) for seconds in (10, 60, 300, 1800)
+    ]
 
 
 def test_a_given_up_thread_can_be_tried_again(thread: Thread, discovery: Category):
@@ -194,8 +210,8 @@ def test_a_failure_that_comes_after_the_lease_changes_nothing(thread: Thread, er
     assert claim_thread(thread.pk) is not None
     thread.refresh_from_db()
 
-    label_claims([late], FakeClassifier(before=raising(error)))
-    claiming.release(late)
+    classify_and_record(late, FakeClassifier(before=raising(error)))
+    claiming.release([late])
 
     before, attempts = thread.classify_after, thread.classify_attempts
     thread.refresh_from_db()
@@ -267,7 +283,7 @@ def test_a_classifier_that_goes_down_is_not_asked_again(discovery: Category):
 
 def test_the_sweeper_labels_what_nobody_announced(project: Project):
     threads = [*ThreadFactory.create_batch(3, project=project), ThreadFactory()]
-    assert services.sweep_unlabelled_threads(FakeClassifier()) == {Outcome.LABELLED: 4}
+    assert sweep(FakeClassifier()) == {Outcome.LABELLED: 4}
     assert Thread.objects.filter(category=None).count() == 0
     for thread in threads:
         thread.refresh_from_db()
@@ -276,50 +292,26 @@ def test_the_sweeper_labels_what_nobody_announced(project: Project):
 
 def test_the_sweeper_leaves_old_threads_to_the_backfill(thread: Thread):
     Thread.objects.filter(pk=thread.pk).update(created_at=timezone.now() - timedelta(hours=25))
-    assert services.sweep_unlabelled_threads(FakeClassifier()) == {}
+    assert sweep(FakeClassifier()) == {}
 
 
 def test_the_sweeper_goes_on_until_none_is_left_with_many_questions_in_a_call(project: Project):
-    ThreadFactory.create_batch(WINDOW + 3, project=project)
+    ThreadFactory.create_batch(MANY + 3, project=project)
     ThreadFactory(first_question="of another project")
     classifier = FakeClassifier()
 
-    outcomes = services.sweep_unlabelled_threads(classifier, questions_per_call=WINDOW)
+    outcomes = sweep(classifier, questions_per_call=MANY)
 
-    assert outcomes == {Outcome.LABELLED: WINDOW + 4}
+    assert outcomes == {Outcome.LABELLED: MANY + 4}
     assert max(len(call) for call in classifier.calls) > 10
     assert ["of another project"] in classifier.calls
-
-
-def test_the_sweeper_shares_a_window_among_the_projects(project: Project):
-    ThreadFactory.create_batch(WINDOW, project=project)
-    ThreadFactory.create_batch(2)
-    first_window: list[str] = []
-    seen = FakeClassifier(before=first_window.extend)
-
-    services.sweep_unlabelled_threads(seen, questions_per_call=WINDOW, budget_s=0.0)
-    assert first_window == []
-
-    claims = services.classification._claim_window()
-    assert len({claim.project_id for claim in claims}) == 3
-    assert len(claims) <= WINDOW
 
 
 def test_the_sweeper_asks_a_classifier_that_is_down_once(project: Project):
     ThreadFactory.create_batch(3, project=project)
     down = FakeClassifier(before=raising(ClassifierUnavailable("down", retry_after_s=0)))
-    assert services.sweep_unlabelled_threads(down, questions_per_call=WINDOW) == {Outcome.POSTPONED: 3}
+    assert sweep(down, questions_per_call=MANY) == {Outcome.POSTPONED: 3}
     assert len(down.calls) == 1
-
-
-def test_the_sweeper_finishes_a_deletion_that_was_cut_short(thread: Thread, discovery: Category):
-    services.assign_label(project_id=thread.project_id, thread_id=thread.pk, category_id=discovery.pk)
-    Category.objects.filter(pk=discovery.pk).update(deleted_at=timezone.now())
-
-    assert services.finish_deletions(budget_s=10) is True
-
-    assert not Category.objects.filter(pk=discovery.pk).exists()
-    assert services.label_thread(thread.pk, FakeClassifier()) is Outcome.LABELLED
 
 
 def test_a_label_of_a_category_that_is_marked_deleted_is_dropped(thread: Thread, discovery: Category):
@@ -338,67 +330,9 @@ def test_a_thread_whose_project_lost_its_last_category_after_the_claim_is_given_
     assert claim is not None
     for category in list(project.categories.all()):
         services.delete_category(project_id=project.pk, category_id=category.pk)
-    assert label_claims([claim], FakeClassifier()) == [Outcome.DROPPED]
+    assert classify_and_record(claim, FakeClassifier()) == Outcome.DROPPED
     thread.refresh_from_db()
     assert (thread.category_source, thread.classify_attempts) == (None, 0)
-
-
-@pytest.mark.parametrize("is_reassigned", [False, True])
-def test_a_category_is_emptied_in_small_transactions(
-    project: Project,
-    discovery: Category,
-    troubleshooting: Category,
-    monkeypatch: pytest.MonkeyPatch,
-    is_reassigned: bool,
-):
-    monkeypatch.setattr(services.categories, "LABELS_PER_TRANSACTION", 2)
-    threads = ThreadFactory.create_batch(5, project=project)
-    for thread in threads:
-        services.assign_label(project_id=project.pk, thread_id=thread.pk, category_id=discovery.pk)
-    target = troubleshooting.pk if is_reassigned else None
-
-    services.delete_category(project_id=project.pk, category_id=discovery.pk, reassign_to=target)
-
-    assert set(Thread.objects.values_list("category", flat=True)) == {target}
-    assert not Category.objects.filter(pk=discovery.pk).exists()
-
-
-def test_a_deletion_that_is_not_finished_in_time_goes_on_later(
-    project: Project, discovery: Category, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(services.categories, "LABELS_PER_TRANSACTION", 1)
-    for thread in ThreadFactory.create_batch(3, project=project):
-        services.assign_label(project_id=project.pk, thread_id=thread.pk, category_id=discovery.pk)
-    Category.objects.filter(pk=discovery.pk).update(deleted_at=timezone.now())
-
-    assert services.finish_deletions(budget_s=-1) is False
-    assert Thread.objects.exclude(category=None).count() == 2
-    assert services.finish_deletions(budget_s=10) is True
-    assert Thread.objects.exclude(category=None).count() == 0
-
-
-# -- what the database refuses ----------------------------------------------------------------------------------------
-
-
-def test_check_16_raw_sql_that_gives_another_projects_category_is_refused(transactional_db: None):
-    thread = ThreadFactory()
-    foreign = ProjectFactory().categories.first()
-    with pytest.raises(IntegrityError, match="thread_category_of_same_project"), connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE query_thread SET category_id = %s, category_source = 'user', categorised_at = now() WHERE id = %s",
-            [foreign.pk, thread.pk],
-        )
-
-
-def test_check_16_raw_sql_that_deletes_a_category_with_threads_is_refused(thread: Thread, discovery: Category):
-    services.assign_label(project_id=thread.project_id, thread_id=thread.pk, category_id=discovery.pk)
-    with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("DELETE FROM categorisation_category WHERE id = %s", [discovery.pk])
-
-
-def test_raw_sql_that_doubles_a_title_is_refused(project: Project):
-    with pytest.raises(IntegrityError, match="category_title_in_project"), transaction.atomic():
-        CategoryFactory(project=project, title=" DISCOVERY ")
 
 
 def test_a_project_with_labelled_threads_can_be_deleted(project: Project, thread: Thread):
@@ -406,8 +340,3 @@ def test_a_project_with_labelled_threads_can_be_deleted(project: Project, thread
     project.delete()
     assert not Thread.objects.filter(pk=thread.pk).exists()
     assert Category.objects.count() == 0
-
-
-def test_a_claim_is_one_select_for_update_on_the_thread_alone(project: Project, thread: Thread):
-    sql = str(selectors.due_threads().filter(pk=thread.pk).query)
-    assert "JOIN" not in sql
