@@ -12,7 +12,9 @@ from django.contrib.auth.models import Group
 from django.db.models import Model
 from django.test import Client
 
-from categorisation.models import Category, Taxonomy
+from categorisation.models import Batch, Category, ClassifierHealth, Run, Taxonomy
+from categorisation.services import start_backfill
+from categorisation.services.history import SHELL
 from knowledge.models import Document, Library
 from query.models import QuestionAnswer, Thread
 from teams import services
@@ -65,6 +67,9 @@ MAKERS: dict[type[Model], Callable[[Project], Model]] = {
     QuestionAnswer: lambda project: QuestionAnswerFactory(thread__project=project),
     Category: lambda project: project.categories.first(),
     Taxonomy: lambda project: project.taxonomy,
+    Run: lambda project: start_backfill(project_id=project.pk, actor=SHELL),
+    Batch: lambda project: Batch.objects.create(worker="w"),
+    ClassifierHealth: lambda project: ClassifierHealth.objects.create(classifier="dummy-1"),
 }
 
 

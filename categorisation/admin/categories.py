@@ -1,4 +1,4 @@
-"""Categories and labels in the admin, which changes them as the API does: through the services."""
+"""Taxonomies and their categories in the admin."""
 
 from __future__ import annotations
 
@@ -7,23 +7,17 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from categorisation import services
+from categorisation.admin.actors import actor_of
 from categorisation.errors import CategorisationError
 from categorisation.models import Category, Taxonomy
-from categorisation.services import Actor
 from categorisation.services.categories import MAX_DESCRIPTION_LENGTH, MAX_EXAMPLE_LENGTH, MAX_EXAMPLES
-from query.admin import ThreadAdmin
-from query.models import MAX_ATTEMPTS, Thread
 from teams.admin import ChoosesById
-from teams.models import User
 
-
-def _actor_of(request: HttpRequest) -> Actor:
-    assert isinstance(request.user, User)
-    return Actor.of_user(request.user)
+MOST_LANES = 2_000
 
 
 class Lines(forms.Field):
@@ -78,7 +72,7 @@ class CategoryAdmin(ChoosesById, admin.ModelAdmin[Category]):
         obj.pk = services.create_category(project_id=obj.project_id, **texts).pk
 
     def delete_model(self, request: HttpRequest, obj: Category) -> None:
-        services.delete_category(project_id=obj.project_id, category_id=obj.pk, actor=_actor_of(request))
+        services.delete_category(project_id=obj.project_id, category_id=obj.pk, actor=actor_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Category]) -> None:
         for category in queryset:
@@ -105,15 +99,32 @@ class CategoryAdmin(ChoosesById, admin.ModelAdmin[Category]):
             return HttpResponseRedirect(request.path)
 
 
+class TaxonomyForm(forms.ModelForm[Taxonomy]):
+    max_lanes = forms.IntegerField(
+        label="classifications at a time",
+        required=False,
+        min_value=1,
+        max_value=MOST_LANES,
+        help_text=Taxonomy._meta.get_field("max_lanes").help_text,
+    )
+
+    class Meta:
+        model = Taxonomy
+        fields = ["is_enabled", "max_lanes", "backfill_is_suspended"]
+
+
 @admin.register(Taxonomy)
 class TaxonomyAdmin(admin.ModelAdmin[Taxonomy]):
-    """The off switch of a project's classification."""
+    """The off switch and the limits of a project's classification."""
 
-    list_display = ["project", "version", "is_enabled"]
-    list_filter = ["is_enabled", "project__team"]
+    form = TaxonomyForm
+    list_display = ["project", "version", "is_enabled", "max_lanes", "backfill_is_suspended"]
+    list_filter = ["is_enabled", "backfill_is_suspended", "project__team"]
     list_select_related = ["project"]
     search_fields = ["project__name", "project__id"]
     readonly_fields = ["project", "version"]
+    fields = ["project", "version", "is_enabled", "max_lanes", "backfill_is_suspended"]
+    actions = ["start_backfill"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -121,75 +132,16 @@ class TaxonomyAdmin(admin.ModelAdmin[Taxonomy]):
     def has_delete_permission(self, request: HttpRequest, obj: Taxonomy | None = None) -> bool:
         return False
 
+    def save_model(self, request: HttpRequest, obj: Taxonomy, form: Any, change: bool) -> None:
+        """Only what was changed here: the version moves with every change of the categories."""
+        obj.save(update_fields=form.changed_data)
 
-class ClassificationFilter(admin.SimpleListFilter):
-    """Finds the threads that trouble the classifier."""
-
-    title = "classification"
-    parameter_name = "classification"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("waiting", "waiting"), ("retrying", "failed, to be tried again"), ("given_up", "given up")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> QuerySet[Thread]:
-        given_up = Q(classify_attempts__gte=MAX_ATTEMPTS)
-        conditions = {
-            "waiting": Q(classify_attempts=0),
-            "retrying": Q(classify_attempts__gt=0) & ~given_up,
-            "given_up": given_up,
-        }
-        chosen = conditions.get(self.value() or "")
-        return queryset if chosen is None else queryset.filter(chosen, category=None, category_source=None)
-
-
-class LabelForm(forms.ModelForm[Thread]):
-    class Meta:
-        model = Thread
-        fields = ["category"]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "category" in self.fields:
-            choices = Category.objects.filter(project_id=self.instance.project_id, deleted_at=None)
-            self.fields["category"].queryset = choices  # type: ignore[attr-defined]
-
-
-admin.site.unregister(Thread)
-
-
-@admin.register(Thread)
-class LabelledThreadAdmin(ThreadAdmin):
-    """Conversations, whose label alone can be changed: by whoever does it here, as a person's decision."""
-
-    form = LabelForm
-    list_filter = [*ThreadAdmin.list_filter, ClassificationFilter]
-    readonly_fields = [field.name for field in Thread._meta.fields if field.name != "category"]
-    actions = ["decide_on_none", "forget_labels", "try_again"]
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return admin.ModelAdmin.has_change_permission(self, request, obj)
-
-    def save_model(self, request: HttpRequest, obj: Thread, form: Any, change: bool) -> None:
-        if "category" in form.changed_data:
-            services.assign_label(
-                project_id=obj.project_id, thread_id=obj.pk, category_id=obj.category_id, actor=_actor_of(request)
-            )
-
-    @admin.action(description="Decide that no category applies", permissions=["change"])
-    def decide_on_none(self, request: HttpRequest, queryset: QuerySet[Thread]) -> None:
-        for thread in queryset:
-            services.assign_label(
-                project_id=thread.project_id, thread_id=thread.pk, category_id=None, actor=_actor_of(request)
-            )
-
-    @admin.action(description="Forget people's decisions, and classify anew", permissions=["change"])
-    def forget_labels(self, request: HttpRequest, queryset: QuerySet[Thread]) -> None:
-        actor = _actor_of(request)
-        forgotten = sum(
-            services.forget_label(project_id=thread.project_id, thread_id=thread.pk, actor=actor) for thread in queryset
-        )
-        messages.success(request, f"{forgotten} forgotten.")
-
-    @admin.action(description="Try again to classify", permissions=["change"])
-    def try_again(self, request: HttpRequest, queryset: QuerySet[Thread]) -> None:
-        messages.success(request, f"{services.retry_classification(queryset)} will be tried again.")
+    @admin.action(description="Start a backfill", permissions=["change"])
+    def start_backfill(self, request: HttpRequest, queryset: QuerySet[Taxonomy]) -> None:
+        for taxonomy in queryset.select_related("project"):
+            try:
+                services.start_backfill(project_id=taxonomy.project_id, actor=actor_of(request))
+            except CategorisationError as error:
+                messages.warning(request, f"{taxonomy.project}: {error}")
+            else:
+                messages.success(request, f"{taxonomy.project}: a backfill was started.")

@@ -1,0 +1,141 @@
+"""Runs in the admin, and what works on them: to look at, and to pause, resume, cancel and start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.http import urlencode
+
+from categorisation import services
+from categorisation.admin.actors import actor_of
+from categorisation.errors import CategorisationError
+from categorisation.models import Batch, ClassifierHealth, Run, RunKind
+from query.admin import ReadOnly
+
+
+class OnlyToLookAt(ReadOnly):
+    """Written by the machinery alone."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+
+@admin.register(Run)
+class RunAdmin(OnlyToLookAt, admin.ModelAdmin[Run]):
+    list_display = [
+        "kind",
+        "project",
+        "state",
+        "progress",
+        "given_up",
+        "reused",
+        "pace",
+        "time_left",
+        "started_by",
+        "started_at",
+    ]
+    list_filter = ["kind", "state", "project__team"]
+    list_select_related = ["project"]
+    search_fields = ["id", "project__name", "project__id", "started_by"]
+    show_full_result_count = False
+    actions = ["pause", "resume", "cancel", "start_backfill"]
+    fields = [
+        "project",
+        "kind",
+        "state",
+        "scope",
+        "category",
+        "limit",
+        "taxonomy_version",
+        "progress",
+        "given_up",
+        "reused",
+        "pace",
+        "time_left",
+        "started_by_kind",
+        "started_by",
+        "started_at",
+        "finished_at",
+        "events",
+        "draft",
+        "sample_size",
+        "result",
+    ]
+
+    @admin.display(description="done")
+    def progress(self, run: Run) -> str:
+        if run.measured_at is None:
+            return "not counted yet"
+        share = f" ({(run.done + run.failed) / run.total:.0%})" if run.total else ""
+        return f"{run.done:,} of {run.total:,}{share}"
+
+    @admin.display(description="given up", ordering="failed")
+    def given_up(self, run: Run) -> str:
+        if not run.failed or run.kind == RunKind.PREVIEW:
+            return str(run.failed)
+        query = urlencode({"classification": "given_up", "project__id__exact": str(run.project_id)})
+        return format_html('<a href="{}?{}">{}</a>', reverse("admin:query_thread_changelist"), query, run.failed)
+
+    @admin.display(description="a second")
+    def pace(self, run: Run) -> str:
+        return "" if run.rate_per_s is None else f"{run.rate_per_s:,.1f}"
+
+    @admin.display(description="time left")
+    def time_left(self, run: Run) -> str:
+        return "" if run.eta_seconds is None else str(timedelta(seconds=round(run.eta_seconds)))
+
+    def has_steer_permission(self, request: HttpRequest) -> bool:
+        """Who may change runs may tell them what to do; their rows are changed by nobody."""
+        return request.user.has_perm("categorisation.change_run")
+
+    @admin.action(description="Pause", permissions=["steer"])
+    def pause(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        self._steer(request, queryset, services.pause_run)
+
+    @admin.action(description="Resume", permissions=["steer"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        self._steer(request, queryset, services.resume_run)
+
+    @admin.action(description="Cancel", permissions=["steer"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        self._steer(request, queryset, services.cancel_run)
+
+    @admin.action(description="Start a backfill in their projects", permissions=["steer"])
+    def start_backfill(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        projects = queryset.order_by().values_list("project", "project__name").distinct()
+        for project_id, name in projects:
+            try:
+                services.start_backfill(project_id=project_id, actor=actor_of(request))
+            except CategorisationError as error:
+                messages.warning(request, f"{name}: {error}")
+            else:
+                messages.success(request, f"{name}: a backfill was started.")
+
+    def _steer(self, request: HttpRequest, runs: QuerySet[Run], act: Callable[..., Run]) -> None:
+        for run in runs:
+            try:
+                changed = act(project_id=run.project_id, run_id=run.pk, actor=actor_of(request))
+            except CategorisationError as error:
+                messages.warning(request, f"{run}: {error}")
+            else:
+                messages.success(request, f"{run}: {changed.state}.")
+
+
+@admin.register(Batch)
+class BatchAdmin(OnlyToLookAt, admin.ModelAdmin[Batch]):
+    """Workers at the backfill. One that was not seen for ten seconds is dead."""
+
+    list_display = ["worker", "lanes", "is_draining", "started_at", "seen_at"]
+
+
+@admin.register(ClassifierHealth)
+class ClassifierHealthAdmin(OnlyToLookAt, admin.ModelAdmin[ClassifierHealth]):
+    """Whether classifiers are well. While one is not, nothing is claimed for it."""
+
+    list_display = ["classifier", "open_until", "openings", "successes", "last_error", "updated_at"]
