@@ -17,14 +17,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from django.contrib.postgres.search import SearchQuery
-from django.db.models import F, Q, QuerySet
+from django.contrib.postgres.search import SearchQuery, SearchVector
+from django.db.models import F, Q, QuerySet, TextField, Value
+from django.db.models.functions import Coalesce, Concat
 
 from query.models import FIRST_QUESTION_WORDS, Thread
 from query.selectors import Label
 
 WALKED_PER_ROW = 10  # what is rarer than this in the walk is left to the other index
 SHORTEST_WALK = 1_000
+# What sieves look at: as an index has it, and so that none can tempt the planner away from the few rows of a walk.
+WITH_AN_INDEX = {"words": FIRST_QUESTION_WORDS, "updated": F("updated_at"), "uncertain": F("is_uncertain")}
+WITHOUT_AN_INDEX = {
+    "words": SearchVector(Concat("first_question", Value(""), output_field=TextField()), config="simple"),
+    "updated": F("updated_at") + timedelta(0),
+    "uncertain": Coalesce("is_uncertain", Value(False)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +62,11 @@ class ThreadList:
         sieves = []
         if self.words is not None:
             query = SearchQuery(self.words, config="simple", search_type="plain")
-            sieves.append(Q(first_question_words=query))
+            sieves.append(Q(words=query))
         if self.updated_since is not None:
-            sieves.append(Q(updated_at__gte=self.updated_since))
+            sieves.append(Q(updated__gte=self.updated_since))
         if self.is_uncertain is not None and self.labels is not None:
-            sieves.append(Q(is_uncertain=self.is_uncertain))
+            sieves.append(Q(uncertain=self.is_uncertain))
         return sieves
 
     def _in_order(self, beyond: Q, ordering: tuple[str, str], length: int) -> QuerySet[Thread]:
@@ -82,12 +90,12 @@ class ThreadList:
     def _walk(self, sieves: Sequence[Q], beyond: Q, ordering: tuple[str, str], length: int) -> list[Thread]:
         """A full page out of the next rows of the list; nothing when they do not fill one."""
         near = self._in_order(beyond, ordering, max(SHORTEST_WALK, WALKED_PER_ROW * length))
-        rows = _sieve(self.threads.filter(pk__in=near.select_related(None).values("pk")), sieves)
-        found = list(rows.order_by(*ordering)[:length])
+        rows = self.threads.filter(pk__in=near.select_related(None).values("pk")).alias(**WITHOUT_AN_INDEX)
+        found = list(rows.filter(*sieves).order_by(*ordering)[:length])
         return found if len(found) == length else []
 
     def _look_up(self, sieves: Sequence[Q], beyond: Q, ordering: tuple[str, str], length: int) -> list[Thread]:
-        threads = _sieve(self.threads.filter(beyond, self._has_label()), sieves)
+        threads = self.threads.filter(beyond, self._has_label()).alias(**WITH_AN_INDEX).filter(*sieves)
         if self.is_uncertain is not None:
             threads = threads.filter(is_uncertain=self.is_uncertain)
         # a sum is in the order of no index: nothing tempts the planner to walk
@@ -102,7 +110,3 @@ class ThreadList:
         for category_id, source in self.labels:
             any_of_them |= Q(category=category_id, category_source=source)
         return any_of_them
-
-
-def _sieve(threads: QuerySet[Thread], sieves: Sequence[Q]) -> QuerySet[Thread]:
-    return threads.alias(first_question_words=FIRST_QUESTION_WORDS).filter(*sieves)
