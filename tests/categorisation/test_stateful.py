@@ -13,7 +13,16 @@ import pytest
 from django.db import connection, transaction
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from categorisation import selectors, services
 from categorisation.errors import CategoryNotFound
@@ -34,6 +43,9 @@ from tests.factories.teams import ProjectFactory
 
 Label = tuple[str, UUID | None] | None  # who gave which category
 LONG_AGO = "2000-01-01T00:00Z"
+# few, so that what happens meets
+MOST_THREADS = 2
+MOST_CATEGORIES = 4
 
 
 @dataclass
@@ -106,6 +118,10 @@ class Labels(RuleBasedStateMachine):
         self.deleted = {pk: heir if to == category else to for pk, to in self.deleted.items()}
         self.deleted[category] = heir
 
+    def note_emptied(self) -> None:
+        self.labels = {thread: self.shown(label) for thread, label in self.labels.items()}
+        self.deleted = {}
+
     def shown(self, label: Label) -> Label:
         if label is None or label[1] not in self.deleted:
             return label
@@ -115,13 +131,11 @@ class Labels(RuleBasedStateMachine):
     # -- categories ---------------------------------------------------------------------------------------------------
 
     @initialize(target=categories)
-    def know_the_first_category(self) -> UUID:
-        first, second = self.project.categories.all()
-        self.by_person(services.delete_category, category_id=second.pk)
-        self.live = {first.pk, second.pk}
-        self.note_deleted(second.pk, None)
-        return first.pk
+    def know_the_predefined_categories(self) -> Any:
+        self.live = {category.pk for category in self.project.categories.all()}
+        return multiple(*sorted(self.live))
 
+    @precondition(lambda self: len(self.live) < MOST_CATEGORIES)
     @rule(target=categories)
     def create_category(self) -> UUID:
         self.made += 1
@@ -155,11 +169,11 @@ class Labels(RuleBasedStateMachine):
     def empty_categories(self) -> None:
         """What the worker does some time after a deletion."""
         assert services.empty_categories(budget_s=TIMEOUT_S)
-        self.labels = {thread: self.shown(label) for thread, label in self.labels.items()}
-        self.deleted = {}
+        self.note_emptied()
 
     # -- people -------------------------------------------------------------------------------------------------------
 
+    @precondition(lambda self: len(self.labels) < MOST_THREADS)
     @rule(target=threads)
     def start_thread(self) -> UUID:
         thread = ThreadFactory(project=self.project)
@@ -192,12 +206,12 @@ class Labels(RuleBasedStateMachine):
     # -- the classifier -----------------------------------------------------------------------------------------------
 
     @rule(target=in_flight, thread=threads, lot=st.integers(0, 10))
-    def compute(self, thread: UUID, lot: int) -> InFlight | None:
+    def compute(self, thread: UUID, lot: int) -> Any:
         """Also when somebody else computes already: as if a lease had ended."""
         Thread.objects.filter(pk=thread).update(classify_after=LONG_AGO)
         claim = claim_thread(thread)
         assert (claim is not None) == (self.labels[thread] is None and bool(self.live))
-        return None if claim is None else self.classify(claim, None, lot)
+        return multiple() if claim is None else self.classify(claim, None, lot)
 
     @rule()
     def start_run(self) -> None:
@@ -206,17 +220,17 @@ class Labels(RuleBasedStateMachine):
             services.cancel_run(project_id=self.project.pk, run_id=self.run.pk, actor=SHELL)
         self.run = services.start_reclassify(project_id=self.project.pk, actor=SHELL, scope="all")
 
+    @precondition(lambda self: self.run is not None)
     @rule(target=in_flight, thread=threads, lot=st.integers(0, 10))
-    def compute_again(self, thread: UUID, lot: int) -> InFlight | None:
+    def compute_again(self, thread: UUID, lot: int) -> Any:
         """For the run, as if the label were older than it, and no lease held."""
-        if self.run is None:
-            return None
+        assert self.run is not None
         Thread.objects.filter(pk=thread).update(classify_after=LONG_AGO)
         Thread.objects.filter(pk=thread, category_source="classifier").update(categorised_at=LONG_AGO)
         claims = {claim.thread_id: claim for claim in claim_for_run(self.run, 1_000)}
         label = self.labels[thread]
         assert (thread in claims) == (label is not None and label[0] == "classifier" and label[1] in self.live)
-        return self.classify(claims[thread], self.run, lot) if thread in claims else None
+        return self.classify(claims[thread], self.run, lot) if thread in claims else multiple()
 
     def classify(self, claim: Claim, run: Run | None, lot: int) -> InFlight:
         stream = Stream(self.project.pk, selectors.read_taxonomy(self.project.pk), run)
@@ -227,10 +241,8 @@ class Labels(RuleBasedStateMachine):
         return InFlight(Work(stream, claim), result, UUID(result.category_id), label and label[1])
 
     @rule(computed=in_flight)
-    def write(self, computed: InFlight | None) -> None:
+    def write(self, computed: InFlight) -> None:
         """Also more than once: the same message delivered again."""
-        if computed is None:
-            return
         outcome = record(computed)
         assert (outcome is Outcome.LABELLED) == self.is_written(computed)
         assert (outcome is Outcome.DROPPED) == (computed.chosen not in self.live)
@@ -239,9 +251,9 @@ class Labels(RuleBasedStateMachine):
     # -- at the same moment -------------------------------------------------------------------------------------------
 
     @rule(computed=in_flight, category=st.none() | categories, is_first=st.booleans())
-    def write_meets_a_decision(self, computed: InFlight | None, category: UUID | None, is_first: bool) -> None:
+    def write_meets_a_decision(self, computed: InFlight, category: UUID | None, is_first: bool) -> None:
         """One of them is not committed when the other comes."""
-        if computed is None or not (category is None or category in self.live):
+        if category is not None and category not in self.live:
             return
         thread = computed.work.claim.thread_id
 
@@ -252,20 +264,22 @@ class Labels(RuleBasedStateMachine):
         self.labels[thread] = ("user", category)  # whoever came first
 
     @rule(computed=in_flight, heir=st.none() | categories, is_first=st.booleans())
-    def write_meets_a_deletion(self, computed: InFlight | None, heir: UUID | None, is_first: bool) -> None:
-        """Of the very category that is being written."""
-        if computed is None or computed.chosen not in self.live:
+    def write_meets_a_deletion(self, computed: InFlight, heir: UUID | None, is_first: bool) -> None:
+        """Of the very category that is being written, and that is emptied as fast as any worker could."""
+        if computed.chosen not in self.live:
             return
         if heir == computed.chosen or not (heir is None or heir in self.live):
             return
 
         def delete() -> None:
             services.delete_category(project_id=self.project.pk, category_id=computed.chosen, reassign_to=heir)
+            assert services.empty_categories(budget_s=TIMEOUT_S)
 
         self.at_once(delete, computed, is_first)
         if not is_first:
             self.note_written(computed)
         self.note_deleted(computed.chosen, heir)
+        self.note_emptied()
 
     def at_once(self, act: Callable[[], None], computed: InFlight, is_first: bool) -> None:
         """A person's act and a write; the first of them is committed when the second waits for it, or is over."""
