@@ -284,7 +284,7 @@ def _worker(surroundings: Surroundings, number: int, environment: Mapping[str, s
     ready_file.unlink(missing_ok=True)
     argv = [sys.executable, "-m", "celery", "-A", "config", "worker", "-Q", "backfill", "-n", f"backfill-{number}@%h"]
     argv += ["-c", str(PROCESSES), "--without-gossip", "--without-mingle", "--include", "deploy.worker_ready"]
-    given = {**environment, "WORKER_READY_FILE": str(ready_file), "REMAP_SIGTERM": "SIGQUIT"}
+    given = {**environment, "WORKER_READY_FILE": str(ready_file)}
     return surroundings.command(f"worker-{number}", argv, given, ready_file.exists)
 
 

@@ -226,7 +226,7 @@ def celery_worker(
         ready_file = neighbours.folder / f"{name}.ready"
         argv = [sys.executable, "-m", "celery", "-A", "config", "worker", "-Q", queues, "-n", f"{name}@%h"]
         argv += ["-c", str(concurrency), "--without-gossip", "--without-mingle", "--include", "deploy.worker_ready"]
-        given = {"DATABASE_URL": _test_database_url(), "REMAP_SIGTERM": "SIGQUIT", "WORKER_READY_FILE": str(ready_file)}
+        given = {"DATABASE_URL": _test_database_url(), "WORKER_READY_FILE": str(ready_file)}
         given |= environment or {}
         command = neighbours.command(name, argv, given, is_ready=ready_file.exists)
         logs.append(command.log_path)

@@ -19,7 +19,7 @@ EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  # only in a container, or when BIND_HOS
 READY_FILE = "WORKER_READY_FILE"
 # A batch that drains, its successor, and one for what is short: categories to empty, messages that come to nothing.
 BACKFILL_PROCESSES = 3
-# Workers let what is under way end: 20 s for calls of a classifier, 30 s for any task.
+# Workers let what is under way end; windows wait 20 s at most for calls of a classifier.
 WORKER_STOP_TIMEOUT_S = 35.0
 
 
@@ -180,8 +180,8 @@ def _worker(
     return Command(
         name,
         argv,
-        # SIGTERM then means: let tasks end within a bounded time, give back the messages of those that do not
-        {"REMAP_SIGTERM": "SIGQUIT", **environment, READY_FILE: str(ready_file)},
+        # no REMAP_SIGTERM: with it Celery sleeps through its soft shutdown before it tells windows that they are to end
+        {**environment, READY_FILE: str(ready_file)},
         layout.logs / f"{name}.log",
         layout.root,
         stop_timeout_s=WORKER_STOP_TIMEOUT_S,
