@@ -29,6 +29,8 @@ BREAKER_S = 5.0
 # Nobody waits for the nudger's thread, so a slow moment of the broker's need not open the breaker.
 PUBLISH_TIMEOUT_S = 2.0
 NUDGE_EXPIRES_S = 300
+# Publishing takes about half a millisecond of the interpreter, which the request that nudged needs to end its answer.
+PAUSE_S = 0.02
 FLUSH_S = 1.0
 FLUSH_POLL_S = 0.01
 
@@ -59,9 +61,12 @@ class Nudger:
     After a fork the child has a queue of its own: what the parent had queued, the parent publishes.
     """
 
-    def __init__(self, *, queue_length: int = QUEUE_LENGTH, breaker_s: float = BREAKER_S) -> None:
+    def __init__(
+        self, *, queue_length: int = QUEUE_LENGTH, breaker_s: float = BREAKER_S, pause_s: float = PAUSE_S
+    ) -> None:
         self._queue_length = queue_length
         self._breaker_s = breaker_s
+        self._pause_s = pause_s
         self._begin()
         os.register_at_fork(after_in_child=self._begin)
 
@@ -102,7 +107,11 @@ class Nudger:
     def _run(self) -> None:
         calls = self._calls
         while True:
-            publish = calls.get()
+            if calls.empty():
+                publish = calls.get()
+                time.sleep(self._pause_s)
+            else:
+                publish = calls.get()
             if time.monotonic() >= self._broken_until:
                 self._publish(publish)
             calls.task_done()
