@@ -22,6 +22,9 @@ PROBES = 5
 FORGOTTEN_AFTER_SUCCESSES = 20
 FORGOTTEN_AT_SUCCESSES_PER_FAILURE = 4
 REMEMBERED_THREADS = 200
+# About a day of failing probes. Then they are held against the threads after all: whether a classifier is down, or all
+# that is left is poison, cannot be told apart, and poison must be given up in the end.
+FORGIVING_OPENINGS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def judge(state: BreakerState, seen: Observation, now: datetime, pauses: Sequenc
         return Verdict(_remember(BreakerState(), seen))
     if state.is_open(now):  # what was under way when it opened
         return Verdict(state, failures_count=False)
-    return Verdict(_open(state, seen, now, pauses), failures_count=False)
+    return Verdict(_open(state, seen, now, pauses), failures_count=state.openings >= FORGIVING_OPENINGS)
 
 
 def _judge_closed(state: BreakerState, seen: Observation, now: datetime, pauses: Sequence[timedelta]) -> Verdict:
@@ -103,4 +106,4 @@ def _remember(state: BreakerState, seen: Observation) -> BreakerState:
 
 def _open(state: BreakerState, seen: Observation, now: datetime, pauses: Sequence[timedelta]) -> BreakerState:
     pause = max(pauses[min(state.openings, len(pauses) - 1)], seen.unavailable_for or timedelta(0))
-    return BreakerState(openings=state.openings + 1, open_until=now + pause)
+    return BreakerState(openings=min(state.openings, FORGIVING_OPENINGS) + 1, open_until=now + pause)

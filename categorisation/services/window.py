@@ -117,6 +117,7 @@ class Window:
         self._is_probing = False
         self._is_paused = False
         self._is_dry = False
+        self._is_alarmed = False
         self._consumed = 0
         self._consumed_per_s = 0.0
         self._call_s = SHORT_CALL_S
@@ -139,6 +140,8 @@ class Window:
     def _turn(self) -> None:
         """Wait for a call to end, hand out the next, and at times beat."""
         self._take_ended(self._seconds_to_beat())
+        if self._is_alarmed:
+            self._beat()  # before more calls fail, or when a probe has come back
         self._hand_out()
         if self._seconds_to_beat() == 0 or len(self._unwritten) >= MOST_UNWRITTEN or self._is_empty():
             self._beat()
@@ -168,6 +171,7 @@ class Window:
             self._is_dry = False  # its bound may have been all that kept the source from giving more
         self._call_s += (ended.call_s - self._call_s) / 8
         self._consumed += len(ended.works)
+        self._is_alarmed |= self._is_probing or any(isinstance(result, ClassifierError) for result in ended.results)
         lane_s = ended.call_s * math.ceil(len(ended.works) / self._manner.questions_per_call) / len(ended.works)
         for work, result in zip(ended.works, ended.results, strict=True):
             self._unwritten.append(Done(work, result, lane_s=lane_s))
@@ -186,7 +190,7 @@ class Window:
         if self._is_paused:
             self._release(self._waiting.clear())
         self._source.refresh()
-        self._is_dry = False
+        self._is_dry = self._is_alarmed = False
 
     def _flush(self) -> None:
         if not self._unwritten:
@@ -243,7 +247,7 @@ class Window:
 
     def _hand_out(self) -> None:
         together = self._count_questions_together()
-        while self._waiting and self._free_calls() > 0:
+        while self._waiting and self._free_calls() > 0 and self._may_claim():
             works = self._waiting.take_call(together)
             if not works:
                 return

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from categorisation.services.breaker import (
     FAILING_THREADS,
+    FORGIVING_OPENINGS,
     REMEMBERED_THREADS,
     BreakerState,
     Observation,
@@ -87,6 +88,16 @@ def test_each_probe_that_fails_makes_the_pause_longer():
         state = verdict.state
         pauses.append(state.open_until - now)
     assert pauses == [PAUSES[1], PAUSES[2], PAUSES[2], PAUSES[2]]
+
+
+def test_after_a_day_of_failing_probes_they_count_lest_poison_alone_is_never_given_up():
+    state, now, counted = see(CLOSED, fail(*threads(5))).state, NOW, []
+    for _ in range(FORGIVING_OPENINGS + 20):
+        now = state.open_until
+        verdict = judge(state, fail(again=1), now, PAUSES)
+        counted.append(verdict.failures_count)
+        state = verdict.state
+    assert counted == [False] * (FORGIVING_OPENINGS - 1) + [True] * 21
 
 
 def test_what_was_under_way_when_it_opened_makes_no_pause_longer_and_counts_nothing():
