@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 
 from celery import Celery, Task
-from kombu import Producer
+from kombu.messaging import Producer
 
 logger = logging.getLogger(__name__)
 
