@@ -112,9 +112,13 @@ def _tend(run: Run) -> bool:
         runs.note_total(run, _begin)
     else:
         _measure(run, timezone.now())
-    if _has_work_left(run):
+    has_categories = run.kind == RunKind.PREVIEW or selectors.categories_of(run.project_id).exists()
+    if _is_being_emptied(run) or (has_categories and claims.has_work_left(run)):
         return False
-    return previews.finish(run) if run.kind == RunKind.PREVIEW else runs.finish_run(run)
+    if run.kind == RunKind.PREVIEW:
+        return previews.finish(run)
+    # what a deletion freed needs no label where there is none to give; others' threads wait for the next run
+    return runs.finish_run(run, is_cut_short=not has_categories and run.kind != RunKind.CATEGORY_DELETED)
 
 
 def _begin(run: Run) -> int:
@@ -140,12 +144,10 @@ def _measure(run: Run, now: datetime) -> None:
     )
 
 
-def _has_work_left(run: Run) -> bool:
-    if run.kind == RunKind.PREVIEW:
-        return claims.has_work_left(run)
-    if run.category is not None and run.kind == RunKind.CATEGORY_DELETED and run.category.emptied_at is None:
-        return True
-    return selectors.categories_of(run.project_id).exists() and claims.has_work_left(run)
+def _is_being_emptied(run: Run) -> bool:
+    if run.kind != RunKind.CATEGORY_DELETED or run.category is None:
+        return False
+    return run.category.emptied_at is None
 
 
 def _send_messages(waiting: int) -> int:

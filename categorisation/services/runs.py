@@ -134,17 +134,19 @@ def cancel_run(*, project_id: UUID, run_id: UUID, actor: Actor) -> Run:
     return run
 
 
-def finish_run(run: Run, **details: Any) -> bool:
+def finish_run(run: Run, *, is_cut_short: bool = False, **details: Any) -> bool:
     """End a running run that has nothing left to do; whether it was still running.
 
-    What was not given up needs nothing more, whoever saw to it.
+    What was not given up needs nothing more, whoever saw to it. A run that `is_cut_short` had only so much to do with
+    as it did.
     """
     with transaction.atomic():
         lock_taxonomy(run.project_id)
         found = Run.objects.select_for_update(no_key=True).filter(pk=run.pk, state=RunState.RUNNING).first()
         if found is None:
             return False
-        found.total = max(found.total, found.done + found.failed)
+        through = found.done + found.failed
+        found.total = through if is_cut_short else max(found.total, through)
         found.done = found.total - found.failed
         found.state, found.finished_at = RunState.DONE, timezone.now()
         for name, value in details.items():

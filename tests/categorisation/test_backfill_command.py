@@ -39,6 +39,23 @@ def eager(set_environment: SetEnvironment) -> Iterator[None]:
     app.conf.task_always_eager = False
 
 
+def started(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """The command as a process of its own."""
+    command = neighbours.command(
+        "backfill",
+        [sys.executable, "-u", "manage.py", "backfill", *arguments],
+        {"DATABASE_URL": _test_database_url(), **environment},
+    )
+    return subprocess.Popen(
+        command.argv,
+        env=command.environment,
+        cwd=command.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def backfill(*arguments: str) -> str:
     out = StringIO()
     call_command("backfill", *arguments, stdout=out, stderr=out)
@@ -203,8 +220,16 @@ def test_it_is_told_when_no_backfill_worker_answers(celery_worker: Callable[...,
     assert progress.find_obstacle([run]) is Obstacle.CLASSIFIER
 
 
-def test_it_is_told_when_the_broker_does_not_answer(project: Project, monkeypatch: pytest.MonkeyPatch):
-    run = runs.start_backfill(project_id=project.pk, actor=SHELL)
+@pytest.mark.django_db(transaction=True)
+def test_it_is_told_when_the_broker_does_not_answer(project: Project):
+    old_threads(project, 1)
+    with started(CELERY_BROKER_URL="redis://127.0.0.1:1/0") as process:
+        out, told = process.communicate(timeout=60)
+    assert process.returncode == 0
+    run = Run.objects.get()
+    assert f"run {run.pk} is begun." in out
+    assert "The broker does not answer." in told
+    assert run.total == 1
     assert progress.find_obstacle([run], broker_answers=False) is Obstacle.BROKER
 
 
@@ -223,17 +248,7 @@ def test_with_a_worker_and_without_beat_it_labels_the_past(celery_worker: Callab
 @pytest.mark.django_db(transaction=True)
 def test_an_interrupt_leaves_the_run_and_says_so(broker: str, project: Project):
     old_threads(project, 2)
-    command = neighbours.command(
-        "backfill", [sys.executable, "-u", "manage.py", "backfill", "--wait"], {"DATABASE_URL": _test_database_url()}
-    )
-    with subprocess.Popen(
-        command.argv,
-        env=command.environment,
-        cwd=command.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with started("--wait") as process:
         assert process.stdout is not None
         assert "is begun" in process.stdout.readline()
         process.send_signal(signal.SIGINT)

@@ -240,6 +240,15 @@ def test_the_last_categorys_run_ends_when_its_threads_are_free(project: Project,
     assert set(Thread.objects.values_list("category_source", flat=True)) == ({"classifier"} if threads else set())
 
 
+def test_a_backfill_of_a_project_without_categories_does_nothing_and_says_so(project: Project):
+    old_threads(project, 2)
+    for category in project.categories.all():
+        services.delete_category(project_id=project.pk, category_id=category.pk)
+    run = runs.start_backfill(project_id=project.pk, actor=SHELL)
+    turns()
+    assert (read(run).state, read(run).total, read(run).done) == ("done", 0, 0)
+
+
 def test_reclassifying_leaves_what_people_decided(
     project: Project, discovery: Category, troubleshooting: Category, set_environment: SetEnvironment
 ):
