@@ -110,8 +110,9 @@ def claim_young_threads(limit: int, *, share: int) -> list[Claim]:
 
 def are_young_threads_due() -> bool:
     """Whether `claim_young_threads` would find any."""
+    parameters: dict[str, Any] = {"young": scopes.YOUNG_AGE}
     with connection.cursor() as cursor:
-        cursor.execute(_YOUNG_ARE_DUE, {"young": scopes.YOUNG_AGE})
+        cursor.execute(_YOUNG_ARE_DUE, parameters)
         return composition.classification_is_enabled() and cursor.fetchone() is not None
 
 
@@ -139,8 +140,9 @@ def _lock_what_is_left(run: Run) -> int:
 def _claim(sql: str, parameters: dict[str, Any]) -> list[Claim]:
     if not composition.classification_is_enabled():
         return []
+    parameters = {**parameters, "lease": composition.pacing().lease}
     with connection.cursor() as cursor:
-        cursor.execute(sql, {**parameters, "lease": composition.pacing().lease})
+        cursor.execute(sql, parameters)
         return [Claim(*row) for row in cursor.fetchall()]
 
 
@@ -187,6 +189,7 @@ def count_failures(claims: Iterable[Claim]) -> int:
 
 def forgive_attempts(thread_ids: Sequence[UUID], pause: timedelta) -> None:
     """Give back the attempt that each was counted last, and have it wait: the fault was the classifier's."""
+    parameters: dict[str, Any] = {"pause": pause, "threads": [str(thread_id) for thread_id in thread_ids]}
     with connection.cursor() as cursor:
         for table, key, unfinished in (
             ("query_thread", "id", "category_source IS DISTINCT FROM 'user'"),
@@ -195,7 +198,7 @@ def forgive_attempts(thread_ids: Sequence[UUID], pause: timedelta) -> None:
             cursor.execute(
                 f"UPDATE {table} SET classify_attempts = classify_attempts - 1, classify_after = now() + %(pause)s"
                 f" WHERE {key} = ANY(%(threads)s::uuid[]) AND classify_attempts > 0 AND {unfinished}",
-                {"pause": pause, "threads": [str(thread_id) for thread_id in thread_ids]},
+                parameters,
             )
 
 

@@ -15,7 +15,6 @@ from uuid import UUID
 
 from django.db import OperationalError, transaction
 from django.db.models import F
-from psycopg2.errors import DeadlockDetected
 
 from categorisation import composition
 from categorisation.classifiers import Classification
@@ -28,10 +27,12 @@ from categorisation.services.calls import NoResult
 from categorisation.services.claims import Claim
 from categorisation.services.streams import Done, Stream
 from categorisation.services.writing import NewLabel, Written
+from query.models import MAX_ATTEMPTS
 
 logger = logging.getLogger(__name__)
 
 DEADLOCK_TRIES = 5
+DEADLOCK_DETECTED = "40P01"  # PostgreSQL's code
 
 
 class Outcome(StrEnum):
@@ -130,7 +131,7 @@ class _Recorder:
             return Outcome.DROPPED
         if self._is_forgiven(item):
             return Outcome.POSTPONED
-        return Outcome.GIVEN_UP if item.work.claim.attempts + 1 >= claiming.MAX_ATTEMPTS else Outcome.FAILED
+        return Outcome.GIVEN_UP if item.work.claim.attempts + 1 >= MAX_ATTEMPTS else Outcome.FAILED
 
     def _is_forgiven(self, item: Done) -> bool:
         if isinstance(item.result, NoResult | ClassifierUnavailable):
@@ -172,7 +173,7 @@ def _retry_deadlocks(
         try:
             return write(done)
         except OperationalError as error:
-            if not isinstance(error.__cause__, DeadlockDetected):
+            if getattr(error.__cause__, "pgcode", None) != DEADLOCK_DETECTED:
                 raise
     return write(done)
 

@@ -14,6 +14,7 @@ def test_the_bare_default_is_the_dummy_and_is_warned_of(set_environment: SetEnvi
     set_environment(classifier="dummy", dummy_classifier_seconds=0.0)
     assert isinstance(composition.classifier(), DummyClassifier)
     assert composition.questions_per_call() == 1
+    assert composition.calls_at_once() == composition.backfill_lanes()
     (warning,) = check_classifier(None)
     assert warning.level == checks.WARNING
     assert "CLASSIFIER" in warning.msg
@@ -23,6 +24,7 @@ def test_the_embedding_classifier_takes_many_questions_at_once(set_environment: 
     set_environment(classifier="embedding")
     assert isinstance(composition.classifier(), EmbeddingClassifier)
     assert composition.questions_per_call() > 1
+    assert 1 < composition.calls_at_once() < composition.backfill_lanes()
     assert check_classifier(None) == []
 
 

@@ -73,15 +73,26 @@ def test_the_threads_of_a_deleted_category_are_announced_old_ones_too(
 
 
 @pytest.mark.django_db
-def test_the_sweep_finishes_deletions_and_labels(eager: None, project: Project, discovery: Category):
+def test_the_planner_sees_to_deletions_and_to_old_threads(eager: None, project: Project, discovery: Category):
     thread = ThreadFactory(project=project)
     services.assign_label(project_id=project.pk, thread_id=thread.pk, category_id=discovery.pk)
     Category.objects.filter(pk=discovery.pk).update(deleted_at=timezone.now())
+    old = ThreadFactory(project=project, created_at=timezone.now() - timedelta(days=30))
 
-    tasks.sweep_unlabelled_threads.delay()
+    for _ in range(3):  # the deletion, what it freed, and then what beat starts by itself
+        tasks.plan.delay()
 
+    for labelled in (thread, old):
+        labelled.refresh_from_db()
+        assert (labelled.category.title, labelled.category_source) == ("Troubleshooting", "classifier")
+
+
+@pytest.mark.django_db
+def test_an_old_thread_that_is_announced_is_labelled_too(eager: None, project: Project):
+    thread = ThreadFactory(project=project, created_at=timezone.now() - timedelta(days=30))
+    tasks.classify_thread.delay(str(thread.pk))
     thread.refresh_from_db()
-    assert (thread.category.title, thread.category_source) == ("Troubleshooting", "classifier")
+    assert thread.category_source == "classifier"
 
 
 @pytest.mark.django_db
@@ -90,6 +101,7 @@ def test_nothing_is_classified_while_it_is_switched_off(eager: None, project: Pr
     thread = ThreadFactory(project=project)
     thread_started.send_robust(sender=Thread, thread_id=thread.pk)
     tasks.sweep_unlabelled_threads.delay()
+    tasks.run_batch.delay()
     thread.refresh_from_db()
     assert thread.category_source is None
 

@@ -42,6 +42,14 @@ def test_lists_are_separated_by_commas(environment: pytest.MonkeyPatch):
     assert read_environment().allowed_hosts == ["a.example", "b.example"]
 
 
+def test_pauses_are_seconds_separated_by_commas(environment: pytest.MonkeyPatch):
+    environment.setenv("CLASSIFICATION_PAUSES_S", "0.1, 1,2,3")
+    environment.setenv("BREAKER_PAUSES_S", "1,2")
+    settings = read_environment()
+    assert settings.classification_pauses_s == (0.1, 1.0, 2.0, 3.0)
+    assert settings.breaker_pauses_s == (1.0, 2.0)
+
+
 def test_an_empty_setting_counts_as_not_set(environment: pytest.MonkeyPatch):
     environment.setenv("LLM", "")
     assert read_environment().llm == "quoting"
@@ -58,6 +66,11 @@ def test_an_empty_setting_counts_as_not_set(environment: pytest.MonkeyPatch):
         ("DUMMY_CLASSIFIER_SECONDS", "two"),
         ("LLM_TIMEOUT_S", "-1"),
         ("RETRIEVAL_TOP_K", "0"),
+        ("CLASSIFICATION_PAUSES_S", "10,60"),
+        ("CLASSIFICATION_PAUSES_S", "10,60,30,1800"),
+        ("BREAKER_PAUSES_S", "soon"),
+        ("BACKFILL_LANES", "0"),
+        ("BACKFILL_BATCH_S", "61"),
         ("LOG_LEVEL", "LOUD"),
         ("SECRET_KEY", "short"),
         ("DATABASE_URL", "garbage"),
