@@ -118,3 +118,8 @@ def wait_until(condition: Callable[[], Any], timeout_s: float, what: str) -> flo
         assert time.monotonic() - started < timeout_s, f"not within {timeout_s:.0f} s: {what}"
         time.sleep(POLL_S)
     return time.monotonic() - started
+
+
+def tell(figures: str) -> None:
+    """For whoever looks at the figures (`make soak` shows them)."""
+    print(f"\n  {figures}", flush=True)  # noqa: T201

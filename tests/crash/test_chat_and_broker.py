@@ -14,7 +14,7 @@ import pytest
 
 from query.models import QuestionAnswer, Thread
 from tests.crash.conftest import logs_of
-from tests.crash.service import Bot, Service, Web, wait_until
+from tests.crash.service import Bot, Service, Web, tell, wait_until
 from tests.faults.brokers import Broker
 from tests.faults.proxy import FaultyProxy
 from tests.plugin import neighbours
@@ -145,6 +145,8 @@ def assert_chats_are_untouched(
         make_well()
         assert Thread.objects.count() == QuestionAnswer.objects.count() == before + 2 * chats * attempt
         added.append(float(np.percentile(seconds["ill"], 99) - np.percentile(seconds["well"], 99)))
+        medians = ", ".join(f"{name} {np.median(taken) * 1e3:.1f}" for name, taken in seconds.items())
+        tell(f"{make_ill.__name__}: {chats} of {chats} answered; p99 {added[-1] * 1e3:+.1f} ms; medians {medians} ms")
         if added[-1] < ADDED_P99_S:
             return
     raise AssertionError(f"99 % of chats took up to {[f'{more:.3f}' for more in added]} s more with this broker")
@@ -154,7 +156,8 @@ def wait_until_labelled(bot: Bot) -> None:
     def is_done() -> bool:
         return not Thread.objects.filter(project=bot.project, category_source=None).exists()
 
-    wait_until(is_done, SWEEP_S, "every thread labelled")
+    took_s = wait_until(is_done, SWEEP_S, "every thread labelled")
+    tell(f"all labelled {took_s:.1f} s later")
 
 
 def test_check_04_publishing_that_raises_on_commit_changes_no_answer_and_stops_no_later_callback(

@@ -26,7 +26,7 @@ from teams.models import Project
 from tests.crash.conftest import logs_of
 from tests.crash.counting import NOTES, SECONDS, read_notes
 from tests.crash.ingestion import fill_library
-from tests.crash.service import Service, wait_until
+from tests.crash.service import Service, tell, wait_until
 from tests.factories.query import ThreadFactory
 from tests.factories.teams import ProjectFactory
 from tests.plugin import VectorDBServer, neighbours
@@ -100,7 +100,8 @@ def test_check_06_what_a_killed_worker_had_in_hand_is_claimed_again_within_the_l
         )
         os.killpg(victim.pid, signal.SIGKILL)
         assert in_hand
-        wait_until(lambda held=in_hand: not unclaimed(held), RECLAIMED_WITHIN_S, "all of it claimed again")
+        took_s = wait_until(lambda held=in_hand: not unclaimed(held), RECLAIMED_WITHIN_S, "all of it claimed again")
+        tell(f"{len(in_hand)} threads in hand, claimed again {took_s:.1f} s after the kill (lease {LEASE_S:.0f} s)")
         victim, survivor = survivor, start_worker(service, OLD)
     assert_each_labelled_once(project)
 
@@ -115,11 +116,13 @@ def test_check_07_a_stopped_worker_ends_within_the_grace_and_repeats_one_window_
         threads = make_threads(project, 6 * LANES, age)
         wait_until_some_are_labelled(threads)
         os.kill(worker.pid, signal.SIGTERM)
-        wait_until(lambda: worker.exit_code() is not None, GRACE_S, "the worker ended")  # noqa: B023 - called at once
+        took_s = wait_until(lambda ended=worker: ended.exit_code() is not None, GRACE_S, "the worker ended")
+        tell(f"ended {took_s:.1f} s after SIGTERM")
         assert not threads.filter(category_source=None, classify_after__gt=Now()).exists(), "left in nobody's hand"
         worker = start_worker(service, age)
     assert_each_labelled_once(project)
     repeated = sum(read_notes(notes).values()) - Thread.objects.count()
+    tell(f"{times} times: {repeated} questions asked again")
     assert repeated <= times * LANES
 
 
@@ -182,7 +185,9 @@ def test_check_14_new_threads_are_labelled_within_seconds_beside_a_backfill_and_
     new = Thread.objects.filter(pk__in=asked)
     wait_until(lambda: not new.filter(category_source=None).exists(), LONGEST_S, "new threads labelled")
     waits = sorted((thread.categorised_at - thread.created_at).total_seconds() for thread in new)
-    assert waits[int(len(waits) * 0.95)] <= 5.0 + call_s
+    p95_s = waits[int(len(waits) * 0.95)]
+    tell(f"{len(waits)} new threads: labelled after {waits[len(waits) // 2]:.1f} s by the median, p95 {p95_s:.1f} s")
+    assert p95_s <= 5.0 + call_s
     assert Thread.objects.filter(category_source=None).exists(), "the backfill ended before the new threads came"
 
 
