@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from query.agent import followups
-from query.agent.markup import escape_citations
+from query.agent.markup import escape_citations, read_heading
 from query.agent.protocols import REFUSAL_MARKER, Exchange, Passage, Prompt, Source
 from query.agent.words import content_stems
 
@@ -29,7 +29,6 @@ _QUOTE_MARGIN = 0.07
 _SEE_ALSO = 2
 _SEE_ALSO_MARGIN = 0.12
 
-_HEADING = re.compile(r"#{1,6}\s+(.+)$")
 _FENCE = re.compile(r"(`{3,}|~{3,})")
 _SUBHEADING = re.compile(r"\*\*[^*\n]+\*\*$")
 _MARKDOWN_SPECIALS = re.compile(r"([\\`*_\[\]<])")
@@ -84,8 +83,7 @@ class QuotingLLM:
 
 def _rank(passage: Passage, asked: set[str], best_score: float) -> float:
     """Three witnesses of fitness: meaning, the question's words, and the place that the search gave the passage."""
-    heading = _HEADING.match(passage.content.split("\n", 1)[0])
-    about = content_stems(passage.title) | content_stems(heading[1] if heading else "")
+    about = content_stems(passage.title) | content_stems(read_heading(passage.content))
     mentioned = about | content_stems(passage.content)
     words = _WORDS_WEIGHT * len(asked & mentioned) + _HEADING_WEIGHT * len(asked & about)
     place = passage.score / best_score if best_score > 0 else 0.0
@@ -134,7 +132,7 @@ def _show(units: Sequence[_Unit]) -> str:
 def _parse(content: str) -> tuple[str, list[_Unit]]:
     """Return a passage's heading (empty when it has none) and its units."""
     lines = content.strip("\n").split("\n")
-    heading = _HEADING.match(lines[0])
+    heading = read_heading(lines[0])
     units: list[_Unit] = []
     pending: list[str] = []
     closing = ""
@@ -162,7 +160,7 @@ def _parse(content: str) -> tuple[str, list[_Unit]]:
     if closing:
         pending.append(closing)
     end_unit(is_code=bool(closing))
-    return (heading[1] if heading else ""), units
+    return heading, units
 
 
 def _choose_stretch(units: Sequence[_Unit], asked: set[str]) -> Sequence[_Unit]:

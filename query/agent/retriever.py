@@ -8,6 +8,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from knowledge.embedders import Embedder
+from query.agent.markup import read_heading
 from query.agent.protocols import ChunkSearch, Passage, Retrieval
 from query.agent.words import content_stems, content_words, is_name, stems_of_word
 
@@ -18,6 +19,8 @@ _WORD_WEIGHT = 1.0
 _MISSING_WORDS_RISE = 0.6
 # How far it falls, of the way to 0, for a passage that holds every word of the question.
 _HELD_WORDS_FALL = 0.4
+# How much farther for one whose title and headings hold them too: where others mention a thing, it is about it.
+_HEADING_WORDS_FALL = 0.1
 # With this share of the words missing everywhere, the words that a passage does hold no longer speak for it.
 _TOLERATED_MISSING_SHARE = 0.25
 _FIRST_WORD = re.compile(r"\W*(\w+)")
@@ -73,12 +76,13 @@ def judge_relevance(question: str, passages: Sequence[Passage], threshold: float
     Celery") comes near them, but names what they never mention; a short one in the documents' own jargon ("a chord and
     a group") stays far from everything, although a passage holds each of its words. So a passage must reach, in cosine,
 
-        threshold * (1 - 0.4 * held * max(0, 1 - missing / 0.25)) + (1 - threshold) * 0.6 * missing
+        threshold * (1 - (0.4 + 0.1 * headed) * held * max(0, 1 - missing / 0.25)) + (1 - threshold) * 0.6 * missing
 
     where `missing` is the weighted share (0..1) of the question's content words that occur in none of the passages, by
     stem and with titles, names counting three times; `held` is 0 for a passage with half of the words or fewer and
-    rises to 1 for one with all of them. Only the passages are looked at: the search by words has brought up those that
-    mention a rare word, if there are any.
+    rises to 1 for one with all of them; `headed` is the share of them that stands in its title and headings, which say
+    what it is about. Only the passages are looked at: the search by words has brought up those that mention a rare
+    word, if there are any.
     """
     weights = _weigh_words(question)
     texts = [content_stems(passage.title) | content_stems(passage.content) for passage in passages]
@@ -87,9 +91,9 @@ def judge_relevance(question: str, passages: Sequence[Passage], threshold: float
     best = Relevance(-1.0, threshold, missing)
     for passage, stems in zip(passages, texts, strict=True):
         held = max(0.0, 2.0 * _share(weights, stems) - 1.0)
-        required = (
-            threshold * (1.0 - _HELD_WORDS_FALL * held * trust) + (1.0 - threshold) * _MISSING_WORDS_RISE * missing
-        )
+        headed = _share(weights, content_stems(passage.title) | content_stems(read_heading(passage.content)))
+        fall = (_HELD_WORDS_FALL + _HEADING_WORDS_FALL * headed) * held * trust
+        required = threshold * (1.0 - fall) + (1.0 - threshold) * _MISSING_WORDS_RISE * missing
         if passage.cosine - required > best.cosine - best.required_cosine:
             best = Relevance(passage.cosine, required, missing)
     return best
