@@ -38,6 +38,7 @@ FUSION_DEPTH = 100
 BATCH = 256
 GATE = 0.8
 INDENT = "      "
+_ESCAPE = re.compile(r"\\([\\`*_\[\]<])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class MemorySearch:
     def _passage(self, number: int, score: float, cosine: float) -> Passage:
         chunk = self._chunks[number]
         return Passage(
-            str(number), chunk.path, chunk.piece.title, chunk.path, chunk.piece.content, score, round(cosine, 4)
+            f"chunk-{number}", chunk.path, chunk.piece.title, chunk.path, chunk.piece.content, score, round(cosine, 4)
         )
 
 
@@ -79,8 +80,8 @@ class RememberingRetriever:
         self._inner = inner
         self.last: Retrieval | None = None
 
-    def retrieve(self, question: str, top_k: int) -> Retrieval:
-        self.last = self._inner.retrieve(question, top_k)
+    def retrieve(self, question: str, top_k: int, *, further_k: int = 0) -> Retrieval:
+        self.last = self._inner.retrieve(question, top_k, further_k=further_k)
         return self.last
 
 
@@ -142,9 +143,9 @@ def is_right(row: dict[str, Any], answer: Answer) -> bool:
 
 
 def says(row: dict[str, Any], text: str) -> bool:
-    """Whether a text matches every pattern that an answer to the question must match. Headings do not count."""
+    """Whether a text, but for the sources that it only refers to, matches every pattern that an answer must match."""
     patterns = [row["says"]] if isinstance(row["says"], str) else row["says"]
-    body = "\n".join(line for line in text.split("\n") if not line.startswith(("From **", "See also **", "## ")))
+    body = _ESCAPE.sub(r"\1", "\n".join(line for line in text.split("\n") if not line.startswith("See also **")))
     return all(re.search(pattern, body) for pattern in patterns)
 
 
