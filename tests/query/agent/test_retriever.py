@@ -22,6 +22,15 @@ def test_the_question_is_searched_for_by_meaning_and_words():
     assert retrieval.embed_ms >= 0
 
 
+def test_what_came_after_the_passages_asked_for_is_kept_apart_and_does_not_make_them_relevant():
+    found = [passage("Elsewhere.", title="Else", cosine=0.3), passage("A retry.", chunk_id="a-2", cosine=0.9)]
+    search = FakeSearch(found)
+    retrieval = HybridRetriever(FakeEmbedder(), search).retrieve("How do I retry?", 1, further_k=4)
+    assert search.calls == [("How do I retry?", 5)]
+    assert (retrieval.passages, retrieval.further) == (tuple(found[:1]), tuple(found[1:]))
+    assert not retrieval.is_relevant
+
+
 def test_nothing_found_is_not_relevant():
     assert not HybridRetriever(FakeEmbedder(), FakeSearch()).retrieve("How do I retry?", 5).is_relevant
 
