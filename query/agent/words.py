@@ -23,8 +23,9 @@ STOP_WORDS = frozenset(
     still such sure take tell than thank thanks that the their them then there these they thing things this
     those though through to together too toward try trying under until up upon us use used uses using very via
     want wanted was way ways we well were what whatever when where whether which while who whom whose why will
-    with within without won wont would yes yet you your yours able certain different difference best better good
-    example explain describe mine show switch turn turned work works working
+    with within without won wont would yes yet you your yours across along among around besides beyond despite except
+    inside longer near onto outside per rather since towards unless upon whether able certain different
+    difference best better good example explain describe mine show switch turn turned work works working
     """.split()  # noqa: SIM905 - one word a line would be a page
 )
 _WORD = re.compile(r"[^\W_]+(?:[_.-][^\W_]+)*_?", re.UNICODE)
