@@ -75,15 +75,16 @@ def choose_stretch(heading: str, units: Sequence[Unit], asked: AbstractSet[str],
     """Return the contiguous units, of `room` characters unless the first ones have more, that answer best.
 
     Worth is the share of the question's words that the section's own heading leaves open and that the stretch holds,
-    with a bonus for code and for the section's beginning. A stretch never begins with code
-    whose introduction it leaves out, nor ends with a line that leads on to more.
+    with a bonus for code and for the section's beginning. A stretch begins with the
+    section or with one of those words, never with code whose introduction it leaves out, and does not end with a line
+    that leads on to more.
     """
     units = units[:_MAX_UNITS]
     open_words = asked - content_stems(read_own_heading(heading))
     held = [content_stems(unit.text) & open_words for unit in units]
     best: tuple[float, int, int] | None = None
     for start in range(len(units)):
-        if start and (units[start - 1].leads_on or units[start].is_code):
+        if start and (units[start - 1].leads_on or units[start].is_code or not held[start]):
             continue
         found: set[str] = set()
         size, has_code = 0, False

@@ -31,6 +31,11 @@ def test_words_that_the_heading_leaves_open_decide():
     assert choose("How do I retry with exponential backoff?", content).endswith("Set an exponential backoff.")
 
 
+def test_what_comes_before_the_words_that_decide_is_left_out_and_what_comes_after_them_is_not():
+    content = f"{FILLER}\n\n{FILLER}\n\nUnrelated.\n\nSet a backoff.\n\nUnrelated too."
+    assert choose("How do I set a backoff?", content, room=330) == "Set a backoff.\n\nUnrelated too."
+
+
 def test_code_comes_with_what_introduces_it():
     content = f"{FILLER}\n\n{FILLER}\n\nThe chord:\n\n```\nchord()\n```\n\n{FILLER}"
     assert "The chord:\n\n```\nchord()\n```" in choose("What is a chord?", content)
