@@ -11,9 +11,6 @@ from query.agent.markup import read_heading
 from query.agent.ranking import read_own_heading
 from query.agent.words import content_stems
 
-# Of two stretches that are worth the same the longer one is quoted: leaving out saves a reader little and may cost the
-# context.
-_LENGTH_BONUS_PER_100 = 0.001
 _CODE_BONUS = 0.08
 # A section says first what it is about; what comes later must hold more of the question.
 _START_BONUS = 0.25
@@ -77,7 +74,7 @@ def choose_stretch(heading: str, units: Sequence[Unit], asked: AbstractSet[str],
     Worth is the share of the question's words that the section's own heading leaves open and that the stretch holds,
     with a bonus for code and for the section's beginning. A stretch begins with the
     section or with one of those words, never with code whose introduction it leaves out, and does not end with a line
-    that leads on to more.
+    that leads on to more. Of those worth the same, the one is taken that comes to the point last and reads on farthest.
     """
     units = units[:_MAX_UNITS]
     open_words = asked - content_stems(read_own_heading(heading))
@@ -98,6 +95,6 @@ def choose_stretch(heading: str, units: Sequence[Unit], asked: AbstractSet[str],
             if size > room and best is not None:
                 break
             worth = len(found) / max(1, len(asked)) + _CODE_BONUS * has_code + _START_BONUS * (start == 0)
-            candidate = (worth + _LENGTH_BONUS_PER_100 * size / 100, -start, end)
+            candidate = (round(worth, 6), start, end)
             best = candidate if best is None else max(best, candidate)
-    return units if best is None else units[-best[1] : best[2]]
+    return units if best is None else units[best[1] : best[2]]
