@@ -14,6 +14,7 @@ _CITATION_GROUP = re.compile(
 )
 _CITATION_DEFINITION = re.compile(r"^[ >]{0,9}\[\^?\d{1,4}\]:[^\n]*$", re.MULTILINE)
 _NUMBER = re.compile(r"\d+")
+_HEADING = re.compile(r"#{1,6}\s+(.+)$")
 _HEADING_LINE = re.compile(r"^#{1,6}\s+", re.MULTILINE)
 _SPACES = re.compile(r"\s+")
 SNIPPET_CHARACTERS = 200
@@ -85,6 +86,12 @@ def escape_citations(text: str) -> str:
 def drop_citations(text: str) -> str:
     """Return an earlier answer without its citations, whose numbers mean other sources now."""
     return map_prose(text, lambda prose: _CITATION_GROUP.sub("", prose))
+
+
+def read_heading(content: str) -> str:
+    """Return the heading that a passage begins with, without its marks; empty when it begins with none."""
+    heading = _HEADING.match(content.split("\n", 1)[0])
+    return heading[1] if heading else ""
 
 
 def make_snippet(content: str, limit: int = SNIPPET_CHARACTERS) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 class Passage:
     """A piece of a document, as it was found. `score` orders the passages of one search (larger is better, by meaning
     and words together); `cosine` is its nearness to the question in meaning alone, comparable across searches.
+    A `chunk_id` ends in a hyphen and the chunk's number in its document, in reading order.
     """
 
     chunk_id: str
@@ -27,12 +28,15 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """What a search found, best first. `is_relevant` says whether the question can be answered from it at all."""
+    """What a search found, best first. `is_relevant` says whether the question can be answered from it at all.
+    `further` are the passages that came after those asked for: what stands beside one of these may be among them.
+    """
 
     passages: Sequence[Passage]
     embed_ms: float
     retrieve_ms: float
     is_relevant: bool
+    further: Sequence[Passage] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,8 @@ class ChunkSearch(Protocol):
 class Retriever(Protocol):
     """Finds what a question can be answered from."""
 
-    def retrieve(self, question: str, top_k: int) -> Retrieval:
-        """Return up to `top_k` passages, best first, and whether they are about the question."""
+    def retrieve(self, question: str, top_k: int, *, further_k: int = 0) -> Retrieval:
+        """Return up to `top_k` passages, best first, whether they are about the question, and `further_k` more."""
         ...
 
 

@@ -20,11 +20,14 @@ from query.agent.protocols import (
     Source,
     Timings,
 )
+from query.agent.sections import join_sections
 
 UNKNOWN_ANSWER = (
     "I don't know. The documents that I was given do not answer this question; perhaps other words for it help."
 )
 _MAX_QUESTION_CHARACTERS = 10_000
+# How many more passages are looked through for the rest of the sections that were found, for each passage looked at.
+_FURTHER_FACTOR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,8 @@ class RAGAgent:
             rewritten = self._llm.make_self_contained(question, history).strip()
             standalone = (rewritten or question)[:_MAX_QUESTION_CHARACTERS]
         rewriting_ms = _since_ms(started_at) if history else 0.0
-        retrieval = self._retriever.retrieve(standalone, self._top_k)
-        sources = group_by_document(retrieval.passages, self._max_sources) if retrieval.is_relevant else ()
+        retrieval = self._retriever.retrieve(standalone, self._top_k, further_k=_FURTHER_FACTOR * self._top_k)
+        sources = self._gather_sources(retrieval) if retrieval.is_relevant else ()
         return PreparedAnswer(
             standalone_question=standalone,
             prompt=Prompt(standalone, sources, tuple(history)) if sources else None,
@@ -88,6 +91,10 @@ class RAGAgent:
             started_at=started_at,
             rewriting_ms=rewriting_ms,
         )
+
+    def _gather_sources(self, retrieval: Retrieval) -> tuple[Source, ...]:
+        sections = join_sections(retrieval.passages, retrieval.further)
+        return group_by_document(sections, self._max_sources)
 
     def finish(self, prepared: PreparedAnswer, generated: str, *, generate_ms: float) -> Answer:
         """Check what the model wrote. Without a citation that resolves, it is no answer from the sources."""

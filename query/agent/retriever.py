@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from knowledge.embedders import Embedder
+from query.agent.markup import read_heading
 from query.agent.protocols import ChunkSearch, Passage, Retrieval
-from query.agent.words import content_stems, content_words, is_name, stems_of_word
+from query.agent.words import content_stems, share_held, weigh_words
 
-# A name ("Dramatiq") that no passage mentions says more against them than a common word ("topology").
-_NAME_WEIGHT = 3.0
-_WORD_WEIGHT = 1.0
 # How far the threshold rises, of the way to 1, when no passage mentions any word of the question.
 _MISSING_WORDS_RISE = 0.6
 # How far it falls, of the way to 0, for a passage that holds every word of the question.
 _HELD_WORDS_FALL = 0.4
+# How much farther for one whose title and headings hold them too: where others mention a thing, it is about it.
+_HEADING_WORDS_FALL = 0.1
 # With this share of the words missing everywhere, the words that a passage does hold no longer speak for it.
 _TOLERATED_MISSING_SHARE = 0.25
-_FIRST_WORD = re.compile(r"\W*(\w+)")
 
 
 class HybridRetriever:
@@ -37,14 +35,16 @@ class HybridRetriever:
         self._search = search
         self._threshold = embedder.relevance_threshold if relevance_threshold is None else relevance_threshold
 
-    def retrieve(self, question: str, top_k: int) -> Retrieval:
+    def retrieve(self, question: str, top_k: int, *, further_k: int = 0) -> Retrieval:
         started = time.perf_counter()
         embedding = self._embedder.embed_query(question)
         embedded = time.perf_counter()
-        passages = tuple(self._search.hybrid_search(embedding, question, top_k))
+        ranked = tuple(self._search.hybrid_search(embedding, question, top_k + further_k))
         found = time.perf_counter()
+        passages = ranked[:top_k]
         return Retrieval(
             passages=passages,
+            further=ranked[top_k:],
             embed_ms=round((embedded - started) * 1000, 1),
             retrieve_ms=round((found - embedded) * 1000, 1),
             is_relevant=judge_relevance(question, passages, self._threshold).is_relevant,
@@ -73,41 +73,24 @@ def judge_relevance(question: str, passages: Sequence[Passage], threshold: float
     Celery") comes near them, but names what they never mention; a short one in the documents' own jargon ("a chord and
     a group") stays far from everything, although a passage holds each of its words. So a passage must reach, in cosine,
 
-        threshold * (1 - 0.4 * held * max(0, 1 - missing / 0.25)) + (1 - threshold) * 0.6 * missing
+        threshold * (1 - (0.4 + 0.1 * headed) * held * max(0, 1 - missing / 0.25)) + (1 - threshold) * 0.6 * missing
 
     where `missing` is the weighted share (0..1) of the question's content words that occur in none of the passages, by
     stem and with titles, names counting three times; `held` is 0 for a passage with half of the words or fewer and
-    rises to 1 for one with all of them. Only the passages are looked at: the search by words has brought up those that
-    mention a rare word, if there are any.
+    rises to 1 for one with all of them; `headed` is the share of them that stands in its title and headings, which say
+    what it is about. Only the passages are looked at: the search by words has brought up those that mention a rare
+    word, if there are any.
     """
-    weights = _weigh_words(question)
+    weights = weigh_words(question)
     texts = [content_stems(passage.title) | content_stems(passage.content) for passage in passages]
-    missing = 1.0 - _share(weights, set().union(*texts)) if weights else 0.0
+    missing = 1.0 - share_held(weights, set().union(*texts)) if weights else 0.0
     trust = max(0.0, 1.0 - missing / _TOLERATED_MISSING_SHARE)
     best = Relevance(-1.0, threshold, missing)
     for passage, stems in zip(passages, texts, strict=True):
-        held = max(0.0, 2.0 * _share(weights, stems) - 1.0)
-        required = (
-            threshold * (1.0 - _HELD_WORDS_FALL * held * trust) + (1.0 - threshold) * _MISSING_WORDS_RISE * missing
-        )
+        held = max(0.0, 2.0 * share_held(weights, stems) - 1.0)
+        headed = share_held(weights, content_stems(passage.title) | content_stems(read_heading(passage.content)))
+        fall = (_HELD_WORDS_FALL + _HEADING_WORDS_FALL * headed) * held * trust
+        required = threshold * (1.0 - fall) + (1.0 - threshold) * _MISSING_WORDS_RISE * missing
         if passage.cosine - required > best.cosine - best.required_cosine:
             best = Relevance(passage.cosine, required, missing)
     return best
-
-
-def _weigh_words(question: str) -> list[tuple[frozenset[str], float]]:
-    """Return the stems and the weight of each content word of the question."""
-    first = _FIRST_WORD.match(question)
-    weighed = []
-    for word in dict.fromkeys(content_words(question)):
-        is_first = first is not None and word == first[1]
-        weight = _NAME_WEIGHT if is_name(word, is_first=is_first) else _WORD_WEIGHT
-        weighed.append((stems_of_word(word), weight))
-    return [(stems, weight) for stems, weight in weighed if stems]
-
-
-def _share(weights: Sequence[tuple[frozenset[str], float]], mentioned: Set[str]) -> float:
-    """Return the weight of the words that are mentioned as a share of all; 0 when there are none."""
-    total = sum(weight for _, weight in weights)
-    held = sum(weight * len(stems & mentioned) / len(stems) for stems, weight in weights)
-    return held / total if total else 0.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 
 import snowballstemmer
@@ -21,12 +23,17 @@ STOP_WORDS = frozenset(
     still such sure take tell than thank thanks that the their them then there these they thing things this
     those though through to together too toward try trying under until up upon us use used uses using very via
     want wanted was way ways we well were what whatever when where whether which while who whom whose why will
-    with within without won wont would yes yet you your yours able certain different difference best better good
-    example explain describe mine show switch turn turned work works working
+    with within without won wont would yes yet you your yours across along among around besides beyond despite except
+    inside longer near onto outside per rather since towards unless upon whether able certain different
+    difference best better good example explain describe mine show switch turn turned work works working
     """.split()  # noqa: SIM905 - one word a line would be a page
 )
 _WORD = re.compile(r"[^\W_]+(?:[_.-][^\W_]+)*_?", re.UNICODE)
 _PARTS = re.compile(r"[^\W_]+")
+# A name ("Dramatiq") says more of what a question is about than a common word ("topology").
+_NAME_WEIGHT = 3.0
+_WORD_WEIGHT = 1.0
+_FIRST_WORD = re.compile(r"\W*(\w+)")
 _MAX_WORD_CHARACTERS = 64
 _MAX_SCANNED_CHARACTERS = 20_000
 
@@ -65,3 +72,21 @@ def is_name(word: str, *, is_first: bool) -> bool:
     has_inner_capital = any(character.isupper() for character in word[1:])
     is_identifier = "_" in word or "." in word or any(character.isdigit() for character in word)
     return has_inner_capital or is_identifier or (word[0].isupper() and not is_first)
+
+
+def weigh_words(question: str) -> list[tuple[frozenset[str], float]]:
+    """Return the stems and the weight of each content word of the question."""
+    first = _FIRST_WORD.match(question)
+    weighed = []
+    for word in dict.fromkeys(content_words(question)):
+        is_first = first is not None and word == first[1]
+        weight = _NAME_WEIGHT if is_name(word, is_first=is_first) else _WORD_WEIGHT
+        weighed.append((stems_of_word(word), weight))
+    return [(stems, weight) for stems, weight in weighed if stems]
+
+
+def share_held(weights: Sequence[tuple[frozenset[str], float]], mentioned: AbstractSet[str]) -> float:
+    """Return the weight of the words that are mentioned as a share of all; 0 when there are none."""
+    total = sum(weight for _, weight in weights)
+    held = sum(weight * len(stems & mentioned) / len(stems) for stems, weight in weights)
+    return held / total if total else 0.0

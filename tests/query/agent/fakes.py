@@ -36,9 +36,15 @@ class FakeRetriever:
     is_relevant: bool = True
     asked: list[str] = field(default_factory=list)
 
-    def retrieve(self, question: str, top_k: int) -> Retrieval:
+    def retrieve(self, question: str, top_k: int, *, further_k: int = 0) -> Retrieval:
         self.asked.append(question)
-        return Retrieval(tuple(self.passages[:top_k]), embed_ms=1.5, retrieve_ms=2.5, is_relevant=self.is_relevant)
+        return Retrieval(
+            tuple(self.passages[:top_k]),
+            embed_ms=1.5,
+            retrieve_ms=2.5,
+            is_relevant=self.is_relevant,
+            further=tuple(self.passages[top_k : top_k + further_k]),
+        )
 
 
 @dataclass

@@ -29,7 +29,7 @@ def test_the_passage_whose_headings_are_about_the_question_is_quoted():
 
 
 def test_one_contiguous_stretch_of_a_long_passage_is_quoted():
-    filler = "\n\n".join(f"Filler paragraph {number} about nothing in particular. " * 5 for number in range(6))
+    filler = "\n\n".join(f"Filler paragraph {number} about nothing in particular. " * 5 for number in range(12))
     content = f"{filler}\n\nSet the visibility timeout like this:\n\n```python\nvisibility_timeout = 3600\n```"
     answer = llm.generate(prompt("What is the visibility timeout?", passage(content)))
     assert "```python\nvisibility_timeout = 3600\n```" in answer
@@ -43,9 +43,19 @@ def test_a_line_that_leads_on_to_nothing_does_not_end_a_quotation():
 
 
 def test_other_near_sources_are_named():
-    passages = [passage("A chord.", document_id=name, title=name.upper(), cosine=0.7) for name in "abcd"]
+    passages = [passage("A chord.", document_id=name, title=name.upper(), cosine=0.7) for name in "abcdef"]
     answer = llm.generate(prompt("What is a chord?", *passages))
-    assert answer.endswith("See also **C** [3] and **D** [4].")
+    assert answer.endswith("See also **D** [4] and **E** [5].")
+
+
+def test_at_most_three_sections_are_quoted_and_they_share_the_room():
+    content = "\n\n".join(f"A chord, part {number}, is told of at some length here. " * 5 for number in range(20))
+    passages = [passage(content, document_id=name, title=name.upper(), cosine=0.7) for name in "abcd"]
+    answer = llm.generate(prompt("What is a chord?", *passages))
+    assert answer.count("From **") == 3
+    assert len(answer) < 2_700
+    best, second, _ = (part for part in answer.split("From **") if part)
+    assert len(best) > 2 * len(second)
 
 
 def test_a_second_passage_that_fits_nearly_as_well_is_quoted_too_and_one_that_does_not_is_not():
