@@ -156,7 +156,7 @@ class Publisher:
         task.apply_async(args=args, producer=self._producer, **PUBLISH_OPTIONS)
 
     def _connect(self, app: Celery) -> None:
-        self._is_amqp = "amqp" in str(app.conf.broker_url).partition(":")[0]
+        self._is_amqp = "amqp" in str(app.conf.broker_write_url).partition(":")[0]
         options = _AMQP_OPTIONS if self._is_amqp else _REDIS_OPTIONS
         connection = app.connection_for_write(connect_timeout=PUBLISH_TIMEOUT_S, transport_options=options)
         self._producer = app.amqp.Producer(connection, auto_declare=False)

@@ -66,11 +66,11 @@ def test_a_broker_that_accepts_and_is_mute_neither_holds_the_probe_nor_the_nudge
         url = f"redis://127.0.0.1:{mute.getsockname()[1]}/0"
         probe = (
             "import django; django.setup();"
-            "from config import health; from config.nudging import PUBLISH_OPTIONS, Nudger; import time;"
+            "from config import health; from config.nudging import Nudger, publisher; import time;"
             "from categorisation.tasks import classify_thread;"
             "assert not health.broker_answers();"
             "nudger = Nudger();"
-            "nudger.submit(lambda: classify_thread.apply_async(args=('x',), **PUBLISH_OPTIONS));"
+            "nudger.submit(lambda: publisher.publish(classify_thread, ('x',)));"
             "end = time.monotonic() + 25;"
             "broken = lambda: not nudger.submit(lambda: None);"
             "[time.sleep(0.1) for _ in iter(lambda: broken() or time.monotonic() > end, True)];"
