@@ -16,6 +16,7 @@ BENCHMARKS: tuple[tuple[str, ...], ...] = (
     ("benchmarks.team_categories",),
     ("benchmarks.threads", "--threads", "20000"),
     ("benchmarks.chat_overhead", "--quick"),
+    ("benchmarks.backfill", "--quick"),
     ("benchmarks.answers", str(DATA.parent.parent / "docs"), str(DATA / "docs_questions.jsonl")),
 )
 ELSEWHERE = "Not run: benchmarks.retrieval, which asks a running service about a judged collection (see its --help)."
