@@ -7,10 +7,12 @@ be ended anywhere, and beat, a command that waits and several of both may all ca
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db import OperationalError
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -23,6 +25,8 @@ from categorisation.services.history import BEAT
 from categorisation.services.locks import session_lock
 from categorisation.services.scopes import YOUNG_AGE
 from query.models import MAX_ATTEMPTS, Thread
+
+logger = logging.getLogger(__name__)
 
 LOCK = "planner of runs"
 MEASURED_EVERY = timedelta(seconds=4)
@@ -47,7 +51,7 @@ def plan(*, begins: bool = True) -> Plan | None:
         due = projects_due_for_backfill() if begins else []
         started = sum(_start_if_still_due(project_id) for project_id in due)
         running = list(Run.objects.select_related("category").filter(state=RunState.RUNNING).order_by("started_at"))
-        waiting = sum(not _tend(run) for run in running)
+        waiting = sum(not _tend_alone(run) for run in running)
         return Plan(started, len(running) - waiting, waiting, _send_messages(waiting))
 
 
@@ -103,6 +107,17 @@ def _start_if_still_due(project_id: UUID) -> bool:
     try:
         return runs.start_backfill_if_wanted(project_id, BEAT)
     except RunIsOpen:  # a person was faster
+        return False
+
+
+def _tend_alone(run: Run) -> bool:
+    """As `_tend`; a run that cannot be tended holds nobody else's up, and is tried again at the next turn."""
+    try:
+        return _tend(run)
+    except OperationalError:  # the database itself: every run's trouble
+        raise
+    except Exception:
+        logger.exception("the %s run %s could not be tended", run.kind, run.pk)
         return False
 
 

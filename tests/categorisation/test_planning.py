@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from categorisation import services
-from categorisation.models import Category, LabelChange, Run, Taxonomy
+from categorisation.models import Category, LabelChange, PreviewThread, Run, Taxonomy
 from categorisation.services import Actor, emptying, planning, runs
 from categorisation.services.history import SHELL
 from categorisation.services.locks import session_lock
@@ -305,3 +305,19 @@ def test_nothing_is_sent_while_classification_is_switched_off_but_deletions_go_o
     turns()
     assert sources(threads) == [None, None]
     assert not emptying.categories_to_empty().exists()
+
+
+def test_a_run_that_cannot_be_tended_holds_up_no_other(project: Project, caplog: pytest.LogCaptureFixture):
+    broken = Run.objects.create(
+        project=project,
+        kind="preview",
+        draft=[{"nothing": "that a draft has"}],
+        taxonomy_version=1,
+        started_by="a test",
+        started_by_kind="command",
+    )
+    PreviewThread.objects.create(run=broken, thread=ThreadFactory(project=project), draft_position=0)
+    well = runs.start_backfill(project_id=project.pk, actor=SHELL)
+    planning.plan()
+    assert read(well).state == "done"
+    assert str(broken.pk) in caplog.text
