@@ -72,4 +72,11 @@ def factory_of_fakes() -> FakeClassifier:
     return FakeClassifier()
 
 
+class HangingClassifier(FakeClassifier):
+    """Never answers a question that says so: what somebody's client does that has no timeout."""
+
+    def __init__(self) -> None:
+        super().__init__(before=lambda questions: "hang" in questions[0] and threading.Event().wait())
+
+
 NOT_CALLABLE = 42

@@ -228,3 +228,35 @@ def test_a_worker_that_is_stopped_lets_calls_end_and_leaves_the_rest_due(celery_
     assert Thread.objects.filter(classify_attempts__gt=0).count() == 0
     labelled = Thread.objects.filter(category_source="classifier").count()
     assert labelled == LabelChange.objects.count() >= 5
+
+
+@pytest.mark.broker
+@pytest.mark.django_db(transaction=True)
+def test_check_11_a_classifier_that_hangs_ends_no_later_than_its_batch_and_its_process_is_replaced(
+    celery_worker: StartWorker,
+):
+    project = ProjectFactory()
+    old_threads(project, 30)
+    Thread.objects.filter(first_question="Question number 7?").update(first_question="Does it hang?")
+    environment = {
+        **QUICK,
+        "CLASSIFIER": "tests.categorisation.fakes.HangingClassifier",
+        "CLASSIFICATION_PAUSES_S": "0.1,0.1,0.1,0.1",
+        "BACKFILL_BATCH_S": "1",
+        "BACKFILL_DRAIN_S": "1",
+    }
+    worker = celery_worker(queues="backfill", concurrency=2, environment=environment)
+    run = services.start_backfill(project_id=project.pk, actor=SHELL)
+    longest = timedelta(0)
+
+    def watch() -> None:
+        nonlocal longest
+        ages = [batch.seen_at - batch.started_at for batch in Batch.objects.all()]
+        longest = max([longest, *ages])
+
+    work_off(run, watch=watch)
+
+    run.refresh_from_db()
+    assert (run.done, run.failed) == (29, 1)
+    assert longest < timedelta(seconds=1 + 1 + 5)
+    assert "their process is replaced" in worker.read_log()
