@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -11,14 +12,21 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from categorisation import services
+from categorisation.classifiers import Classification
 from categorisation.models import Category, PreviewThread, ReclassifyScope, Run, RunKind, Taxonomy
-from categorisation.services import claims
+from categorisation.selectors import TaxonomySnapshot
+from categorisation.services import Outcome, claims, results
 from categorisation.services.history import SHELL
+from categorisation.services.streams import Done, Stream, Work
 from categorisation.services.writing import NewLabel, write_labels
 from query.models import MAX_ATTEMPTS, Thread
 from teams.models import Project
 from tests.categorisation.conftest import SetEnvironment
-from tests.categorisation.two_connections import uncommitted_on_another_connection
+from tests.categorisation.two_connections import (
+    started_on_another_connection,
+    uncommitted_on_another_connection,
+    wait_until_somebody_waits_for_a_lock,
+)
 from tests.factories.query import ThreadFactory
 from tests.factories.teams import ProjectFactory
 
@@ -230,3 +238,38 @@ def test_a_label_that_replaces_another_is_written_only_over_that_one(
     assert write(thread, troubleshooting, discovery)
     services.assign_label(project_id=project.pk, thread_id=thread.pk, category_id=troubleshooting.pk, actor=SHELL)
     assert not write(thread, discovery, troubleshooting)
+
+
+def test_two_bulk_writers_that_lock_each_others_rows_both_succeed(transactional_db: None):
+    """One is ended by PostgreSQL as the victim of the deadlock, and comes again."""
+    project = ProjectFactory()
+    category = project.categories.first()
+    assert category is not None
+    low, high = sorted((old_thread(project).pk, old_thread(project).pk), key=lambda pk: pk.int)
+    run = make_run(project)
+    found = claims.claim_for_run(run, 2)
+    stream = Stream(project.pk, TaxonomySnapshot(1, ()))
+    done = [Done(Work(stream, claim), Classification(str(category.pk), 0.5)) for claim in found]
+
+    def touch(thread_id: uuid.UUID) -> None:
+        Thread.objects.filter(pk=thread_id).update(is_uncertain=True)
+
+    def lock_in_the_other_order(first_is_locked: threading.Event) -> None:
+        with transaction.atomic():
+            touch(high)
+            first_is_locked.set()
+            wait_until_somebody_waits_for_a_lock()
+            touch(low)
+
+    is_locked = threading.Event()
+    with started_on_another_connection(lambda: lock_in_the_other_order(is_locked)) as other:
+        assert is_locked.wait(10)
+        with connection.cursor() as cursor:
+            cursor.execute("SET deadlock_timeout = '500ms'")  # this one finds the deadlock, and is its victim
+        outcomes, _ = results.record(done, "a")
+        other.result(20)
+    with connection.cursor() as cursor:
+        cursor.execute("RESET deadlock_timeout")
+
+    assert outcomes == [Outcome.LABELLED] * 2
+    assert Thread.objects.filter(is_uncertain=True, category=category).count() == 2
