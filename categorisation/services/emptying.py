@@ -55,9 +55,12 @@ FREE = TAKE_OFF.format(
     " classify_run_id = %(run)s",
     becomes="NULL, NULL",
 )
-# the confidence was in the old category, and is not known for the new one
+# The confidence was in the old category, and is not known for the new one. When the label was given stays: a run that
+# computes labels anew has those before it still, also one that is begun while threads move. Who holds a claim on the
+# old label has lost it.
 MOVE = TAKE_OFF.format(
-    changes="category_id = %(successor)s, category_confidence = NULL, categorised_at = STATEMENT_TIMESTAMP()",
+    changes="category_id = %(successor)s, category_confidence = NULL,"
+    " classify_after = LEAST(thread.classify_after, STATEMENT_TIMESTAMP())",
     becomes="%(successor)s, %(source)s",
 )
 EVERYTHING = datetime.max.replace(tzinfo=UTC)

@@ -62,15 +62,20 @@ def _scope(table: str, parameters: dict[str, Any], where: str, order: str, colum
 
 
 def _describe_reclassification(run: Run, parameters: dict[str, Any]) -> Scope:
-    """Category by category, the oldest label first: what is done goes to the end of an index on that."""
+    """Category by category, the oldest label first: what is done goes to the end of an index on that.
+
+    A deleted category's threads that are still to move to a live one are not claimed, but waited for.
+    """
     parameters = {**parameters, "started_at": run.started_at}
     where = "t.project_id = %(project)s AND t.category_source = 'classifier' AND t.categorised_at < %(started_at)s"
     live = "c.project_id = %(project)s AND c.deleted_at IS NULL"
+    moving = "c.project_id = %(project)s AND c.emptied_at IS NULL AND c.reassigned_to_id IS NOT NULL"
     if run.scope == ReclassifyScope.STALE:
         where += " AND t.category_taxonomy_version < %(version)s"
         parameters["version"] = run.taxonomy_version
     if run.scope == ReclassifyScope.CATEGORY:
         live += " AND c.id = %(category)s"
+        moving += " AND c.reassigned_to_id = %(category)s"
         parameters["category"] = run.category_id
     of_category = f"FROM query_thread t WHERE {where} AND t.category_id = c.id"
     due = f"""
@@ -78,5 +83,8 @@ def _describe_reclassification(run: Run, parameters: dict[str, Any]) -> Scope:
             SELECT t.id {of_category} AND {_MAY_BE_TRIED} AND {_IS_DUE} ORDER BY t.categorised_at {_TAKE}
         ) due WHERE {live} LIMIT %(limit)s
     """
-    source = f"FROM query_thread t JOIN categorisation_category c ON c.id = t.category_id WHERE {where} AND {live}"
+    categories = f"(({live}) OR ({moving}))"
+    source = (
+        f"FROM query_thread t JOIN categorisation_category c ON c.id = t.category_id WHERE {where} AND {categories}"
+    )
     return Scope("query_thread", parameters, due, f"{source} AND {_MAY_BE_TRIED}", f"{source} AND {_IS_GIVEN_UP}")

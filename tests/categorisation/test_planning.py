@@ -265,6 +265,34 @@ def test_reclassifying_leaves_what_people_decided(
     assert (read(again).state, read(again).total) == ("done", 0)
 
 
+@pytest.mark.parametrize("scope", ["all", "stale", "category"])
+@pytest.mark.parametrize("is_begun_first", [True, False])
+def test_reclassifying_waits_for_threads_that_move_to_what_replaces_their_category(
+    project: Project, discovery: Category, troubleshooting: Category, scope: str, is_begun_first: bool
+):
+    threads = old_threads(project, 3)
+    turns()
+    Thread.objects.update(category=discovery)
+    services.assign_label(project_id=project.pk, thread_id=threads[0].pk, category_id=discovery.pk)
+    category_id = troubleshooting.pk if scope == "category" else None
+
+    def reclassify() -> Run:
+        return runs.start_reclassify(project_id=project.pk, actor=SHELL, scope=scope, category_id=category_id)
+
+    run = reclassify() if is_begun_first and scope != "stale" else None
+    services.delete_category(project_id=project.pk, category_id=discovery.pk, reassign_to=troubleshooting.pk)
+    run = run or reclassify()
+    turns(4)
+    assert (read(run).state, read(run).total, read(run).done) == ("done", 2, 2)
+    version = Taxonomy.objects.get(project=project).version
+    assert [read_version(thread) for thread in threads[1:]] == [version] * 2
+    assert sources(threads) == ["user", "classifier", "classifier"]
+
+
+def read_version(thread: Thread) -> int | None:
+    return Thread.objects.get(pk=thread.pk).category_taxonomy_version
+
+
 def test_check_08_two_planners_do_not_plan_at_once(transactional_db: None):
     project = ProjectFactory()
     old_threads(project, 1)
