@@ -53,6 +53,8 @@ def started(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # who runs the tests in the background has them ignore interrupts, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -252,7 +254,10 @@ def test_an_interrupt_leaves_the_run_and_says_so(broker: str, project: Project):
         assert process.stdout is not None
         assert "is begun" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+        try:
+            _, told = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "goes on in the background" in told
     assert Run.objects.get().state == "running"
