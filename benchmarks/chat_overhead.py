@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -26,8 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.surroundings import Surroundings
-from deploy.local.ports import accepts, find_free_port
-from deploy.local.services import answers
+from benchmarks.whole_service import QUESTION, WholeService, make_bot
 from tests.faults.brokers import Broker, start_broker
 from tests.faults.proxy import FaultyProxy
 
@@ -36,8 +34,6 @@ ADDED_P99_GATE_MS = 50.0
 WARM_UPS = 30
 RESAMPLES = 2_000
 STATES = ("stopped", "mute", "dropping", "frozen", "in alarm")
-QUESTION = "Is a task that fails retried with exponential backoff when retry_backoff is set?"
-DOCUMENT = "# Retries\n\nA task that fails is retried with exponential backoff when retry_backoff is set."
 
 Latencies = Mapping[str, NDArray[np.float64]]
 
@@ -74,35 +70,22 @@ class Web:
 
 
 class Bench:
-    """Everything that has to run, in a private folder; gone when the stack is left."""
+    """The service, a broker that may be made ill, and clients; gone when the stack is left."""
 
     def __init__(self, surroundings: Surroundings, stack: ExitStack) -> None:
         self._surroundings = surroundings
         self._stack = stack
-        os.environ |= {"CLASSIFIER": "dummy", "WEB_CONCURRENCY": "1", "LOG_LEVEL": "ERROR"}
-        self._start_vectordb()
-        surroundings.prepare_database()
-        surroundings.start_broker()
+        self.service = WholeService(surroundings, {"CLASSIFIER": "dummy", "WEB_CONCURRENCY": "1"})
 
     def start_web(self, *arguments: str, broker_url: str | None = None, is_labelled: bool = True) -> Web:
-        port = find_free_port()
-        argv = ["gunicorn", "-c", "deploy/gunicorn.py", "--bind", f"127.0.0.1:{port}", *arguments]
         environment = {"CELERY_BROKER_URL": broker_url} if broker_url else {}
-        self._start(f"web-{port}", argv, environment, lambda: answers(port, "/healthz"))
+        base_url = self.service.start_web(*arguments, environment=environment)
         project_id, key = _make_bot(is_labelled)
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"X-API-KEY": key}, timeout=60.0)
+        client = httpx.Client(base_url=base_url, headers={"X-API-KEY": key}, timeout=60.0)
         web = Web(self._stack.enter_context(client), f"/query/v1/projects/{project_id}/chat")
         for _ in range(WARM_UPS):
             web.ask()
         return web
-
-    def start_worker_and_beat(self) -> None:
-        ready = self._surroundings.folder / "worker.ready"
-        argv = ["celery", "-A", "config", "worker", "-Q", "live,mail", "-n", "service-worker@%h", "-c", "2"]
-        argv += ["--without-gossip", "--without-mingle", "--include", "deploy.worker_ready"]
-        self._start("worker", argv, {"WORKER_READY_FILE": str(ready)}, ready.exists)
-        schedule = str(self._surroundings.folder / "beat")
-        self._start("beat", ["celery", "-A", "config", "beat", "--schedule", schedule, "--pidfile="], {}, None)
 
     def start_own_broker(self) -> tuple[Broker, FaultyProxy]:
         """One that may be made ill, and the way to it."""
@@ -110,35 +93,13 @@ class Bench:
         self._stack.callback(broker.close)
         return broker, self._stack.enter_context(FaultyProxy(broker.address))
 
-    def _start_vectordb(self) -> None:
-        port = find_free_port()
-        os.environ |= {"VECTORDB_URL": f"http://127.0.0.1:{port}", "VECTORDB_API_KEY": secrets.token_urlsafe(32)}
-        argv = ["vectordb", "serve", "--data", str(self._surroundings.folder / "vectordb")]
-        self._start("vectordb", [*argv, "--port", str(port), "--host", "127.0.0.1"], {}, lambda: accepts(port))
-
-    def _start(
-        self, name: str, argv: Sequence[str], environment: Mapping[str, str], is_ready: Callable[[], bool] | None
-    ) -> None:
-        command = self._surroundings.command(name, [sys.executable, "-m", *argv], environment, is_ready)
-        self._surroundings.start(command)
-
 
 def _make_bot(is_labelled: bool) -> tuple[str, str]:
     """A project that knows a document; its id, and a key to it."""
     from categorisation.models import Taxonomy
-    from knowledge import tasks
-    from knowledge.models import Document
-    from teams.models import Project, Scope, Team
-    from teams.services import create_api_key
 
-    team, _ = Team.objects.get_or_create(name="Benchmark of chats")
-    project = Project.objects.create(team=team, name="Bot")
+    project, key = make_bot("Bot", ["chat"])
     Taxonomy.objects.filter(project=project).update(is_enabled=is_labelled)
-    document = Document.objects.create(
-        project=project, title="Retries", content=DOCUMENT, content_type="text/markdown", content_sha256="0" * 64
-    )
-    tasks.index_document.run(str(document.pk))
-    _, key = create_api_key(project=project, name="benchmark", scopes=[Scope.CHAT])
     return str(project.pk), key
 
 
@@ -164,7 +125,8 @@ def ratio_of_medians(
 
 def measure_ratio(bench: Bench, extent: Extent, chance: np.random.Generator) -> bool:
     """Whether a chat costs no more than it may with categorisation."""
-    bench.start_worker_and_beat()
+    bench.service.start_worker("live,mail", processes=2)
+    bench.service.start_beat()
     without = ["benchmarks.unlabelled_wsgi:application"]
     webs = {
         "without": bench.start_web(*without, is_labelled=False),
