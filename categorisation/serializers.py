@@ -69,11 +69,17 @@ class CategoryDraft(serializers.Serializer[Any]):
 
 
 class CategoryDeletion(serializers.Serializer[Any]):
-    """The query parameters of a deletion."""
+    """The query parameters of a deletion. Others are refused: a misspelt `reassign_to` would lose people's labels."""
 
     reassign_to = IdField(
         required=False, help_text="Move the category's threads to this one, instead of classifying them anew."
     )
+
+    def to_internal_value(self, data: Any) -> Any:
+        if unknown := set(data) - set(self.fields):
+            reason = "A deletion knows only the query parameter `reassign_to`."
+            raise serializers.ValidationError({str(name): [reason] for name in sorted(unknown)}, code="unknown")
+        return super().to_internal_value(data)
 
 
 class Label(serializers.Serializer[Any]):

@@ -18,6 +18,10 @@ from categorisation.services.categories import MAX_DESCRIPTION_LENGTH, MAX_EXAMP
 from teams.admin import ChoosesById
 
 MOST_LANES = 2_000
+WHAT_HAPPENS_TO_ITS_THREADS = (
+    "Its threads are classified anew, those that a person gave it included; to move them to another category, delete it"
+    " by API with reassign_to."
+)
 
 
 class Lines(forms.Field):
@@ -31,6 +35,11 @@ class Lines(forms.Field):
     def to_python(self, value: Any) -> list[str]:
         return [line.strip() for line in str(value or "").splitlines() if line.strip()]
 
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """By the texts as they are shown: one that the API was given over several lines stays as it is."""
+        shown = str(self.prepare_value(initial) or "")
+        return shown.splitlines() != str(data or "").splitlines()
+
     def validate(self, value: list[str]) -> None:
         if len(value) > MAX_EXAMPLES:
             raise forms.ValidationError(f"At most {MAX_EXAMPLES} lines.")
@@ -40,8 +49,17 @@ class Lines(forms.Field):
             raise forms.ValidationError("Null characters are not allowed.")
 
 
+class Paragraphs(forms.CharField):
+    """Text whose lines end as they do in the API; browsers send them otherwise."""
+
+    widget = forms.Textarea
+
+    def to_python(self, value: Any) -> str:
+        return str(super().to_python(value)).replace("\r\n", "\n").replace("\r", "\n")
+
+
 class CategoryForm(forms.ModelForm[Category]):
-    description = forms.CharField(widget=forms.Textarea, max_length=MAX_DESCRIPTION_LENGTH, required=False)
+    description = Paragraphs(max_length=MAX_DESCRIPTION_LENGTH, required=False)
     examples = Lines(required=False, help_text="Sample questions, one a line.")
 
     class Meta:
@@ -67,7 +85,8 @@ class CategoryAdmin(ChoosesById, admin.ModelAdmin[Category]):
     def save_model(self, request: HttpRequest, obj: Category, form: Any, change: bool) -> None:
         texts = {name: form.cleaned_data[name] for name in ("title", "description", "examples")}
         if change:
-            services.change_category(project_id=obj.project_id, category_id=obj.pk, changes=texts)
+            changes = {name: text for name, text in texts.items() if name in form.changed_data}
+            services.change_category(project_id=obj.project_id, category_id=obj.pk, changes=changes)
             return
         obj.pk = services.create_category(project_id=obj.project_id, **texts).pk
 
@@ -82,7 +101,7 @@ class CategoryAdmin(ChoosesById, admin.ModelAdmin[Category]):
         self, objs: Iterable[Category], request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         """Only the categories themselves: their threads are labelled anew, not deleted, and may be too many to list."""
-        titles = [str(category) for category in objs]
+        titles = [f"{category}. {WHAT_HAPPENS_TO_ITS_THREADS}" for category in objs]
         return titles, {str(Category._meta.verbose_name_plural): len(titles)}, set(), []
 
     def changeform_view(

@@ -43,6 +43,21 @@ def test_categories_are_made_and_changed_through_the_services(admin_client: Clie
     assert Taxonomy.objects.get(project=project).version == 3
 
 
+def test_a_page_saved_as_it_was_changes_nothing(admin_client: Client, project: Project):
+    texts = {"title": "Legal", "description": "Terms,\nand who reads them.", "examples": ["One,\nor two?", "Three?"]}
+    category = services.create_category(project_id=project.pk, **texts)
+    as_a_browser_sends_it = {
+        "title": "Legal",
+        "description": "Terms,\r\nand who reads them.",
+        "examples": "One,\r\nor two?\r\nThree?",
+    }
+    url = f"/admin/categorisation/category/{category.pk}/change/"
+    assert admin_client.post(url, as_a_browser_sends_it).status_code == 302
+    category.refresh_from_db()
+    assert {name: getattr(category, name) for name in texts} == texts
+    assert Taxonomy.objects.get(project=project).version == 2
+
+
 @pytest.mark.parametrize("title", ["discovery", "ÄMTER"])
 def test_a_taken_title_is_told(admin_client: Client, project: Project, title: str):
     CategoryFactory(project=project, title="Ämter")

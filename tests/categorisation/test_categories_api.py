@@ -234,6 +234,13 @@ def test_the_last_category_may_go(api: APIClient, project: Project, discovery: C
     assert api.get(categories_url(project)).json()["results"] == []
 
 
+def test_a_deletion_with_an_unknown_parameter_is_refused(api: APIClient, project: Project, discovery: Category):
+    answer = api.delete(f"{categories_url(project, discovery)}?reasign_to={uuid.uuid4()}")
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["attr"] == "reasign_to"
+    assert project.categories.filter(pk=discovery.pk, deleted_at=None).exists()
+
+
 def test_deleting_unlabels_the_threads_people_put_there_too(api: APIClient, project: Project, discovery: Category):
     by_user, by_classifier = ThreadFactory.create_batch(2, project=project)
     services.assign_label(project_id=project.pk, thread_id=by_user.pk, category_id=discovery.pk)
