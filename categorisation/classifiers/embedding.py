@@ -58,8 +58,8 @@ class EmbeddingClassifier:
 
     @property
     def calls_at_once(self) -> int:
-        """What a local model gains from; a provider's gains from a few more."""
-        return max(2, os.cpu_count() or 1)
+        """Two for each processor: while the labels of one are written, the next one is under way."""
+        return 2 * (os.cpu_count() or 1)
 
     def classify(self, questions: Sequence[str], categories: Sequence[CategorySpec]) -> list[Classification]:
         if not categories:

@@ -32,11 +32,12 @@ UPDATE categorisation_run SET result = jsonb_build_object(
 def start_backfill(*, project_id: UUID, actor: Actor, limit: int | None = None) -> Run:
     """Label the project's unlabelled threads that are older than a day, at most `limit` of them.
 
-    Lifts the suspension that an earlier one's cancelling left. Raises RunIsOpen.
+    Lifts the suspension that an earlier one's cancelling left, unless it has a limit: the rest would follow it by
+    itself. Raises RunIsOpen.
     """
     with open_once(RunKind.BACKFILL), transaction.atomic():
         taxonomy = lock_taxonomy(project_id)
-        if taxonomy.backfill_is_suspended:
+        if taxonomy.backfill_is_suspended and limit is None:
             taxonomy.backfill_is_suspended = False
             taxonomy.save(update_fields=["backfill_is_suspended"])
         return create_run(taxonomy, RunKind.BACKFILL, actor, limit=limit)

@@ -103,6 +103,15 @@ def test_a_limit_holds_for_each_project(eager: None, project: Project):
     assert labelled(project) == 3
 
 
+def test_a_limit_lets_a_suspension_stand_so_that_the_rest_does_not_follow(eager: None, project: Project):
+    old_threads(project, 4)
+    Taxonomy.objects.filter(project=project).update(backfill_is_suspended=True)
+    backfill("--project", str(project.pk), "--limit", "3", "--wait")
+    assert Taxonomy.objects.get(project=project).backfill_is_suspended
+    backfill("--project", str(project.pk), "--wait")
+    assert not Taxonomy.objects.get(project=project).backfill_is_suspended
+
+
 def test_a_dry_run_tells_and_does_nothing(eager: None, project: Project):
     threads = old_threads(project, 4)
     Thread.objects.filter(pk=threads[0].pk).update(classify_attempts=5)
@@ -169,7 +178,7 @@ def test_an_unknown_project_is_refused(project_id: str):
         backfill("--project", project_id)
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "many"])
+@pytest.mark.parametrize("limit", ["0", "-1", "many", "99999999999"])
 def test_a_limit_that_is_none_is_refused(limit: str):
     with pytest.raises(CommandError, match="limit"):
         backfill("--limit", limit)

@@ -21,6 +21,11 @@ from teams.models import Project
 from teams.selectors import find_project
 
 ACTOR = Actor(ActorKind.COMMAND, "manage.py backfill")
+MOST_THREADS = 2**31 - 1  # that the column of a run's limit holds
+LIMIT_HELP = (
+    "label at most so many conversations of each project in this run. Beat begins a run for the rest, unless the"
+    " project's backfill is suspended: a limited run lets that stand"
+)
 INTERRUPTED = 130  # as shells count it
 GOES_ON = "The backfill goes on in the background. The same command joins it; the admin and the API pause or cancel it."
 
@@ -41,10 +46,10 @@ class Work:
         return f"{self.project} ({self.project.pk})"
 
 
-def positive(text: str) -> int:
+def read_limit(text: str) -> int:
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+    if not 1 <= number <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"must be from 1 to {MOST_THREADS}")
     return number
 
 
@@ -58,7 +63,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--project", action="append", default=[], help="a project's id; may be repeated; left out: all with work"
         )
-        parser.add_argument("--limit", type=positive, help="label at most so many conversations of each project")
+        parser.add_argument("--limit", type=read_limit, help=LIMIT_HELP)
         parser.add_argument("--dry-run", action="store_true", help="tell what there is to do, and do nothing")
         parser.add_argument("--wait", action="store_true", help="show the progress until it is done; Ctrl-C leaves it")
 
