@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 PROCESSES = 3  # of each worker, as they are deployed
 PLAN_EVERY_S = 5.0
 WATCH_EVERY_S = 0.25
+STALLED_AFTER_S = 120.0
 FREE_CONNECTIONS = 2
 MARGIN_S = 1.0  # left out at both ends
 TEAM = "Benchmark of the backfill"
@@ -194,8 +195,14 @@ def _work_off(run: Any) -> None:
     """What beat does, until the run has nothing left."""
     from categorisation.services import claims, planning
 
-    planned_at = 0.0
+    planned_at = through = 0.0
+    moved_at = time.monotonic()
     while claims.has_work_left(run):
+        run.refresh_from_db(fields=["done", "failed"])
+        if run.done + run.failed > through:
+            through, moved_at = run.done + run.failed, time.monotonic()
+        if time.monotonic() > moved_at + STALLED_AFTER_S:
+            raise SystemExit(f"nothing was labelled for {STALLED_AFTER_S:.0f} s; {through:.0f} threads were before")
         if time.monotonic() >= planned_at + PLAN_EVERY_S:
             planning.plan(begins=False)
             planned_at = time.monotonic()

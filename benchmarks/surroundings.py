@@ -68,9 +68,9 @@ class Surroundings:
         return os.environ["DATABASE_URL"]
 
     def start_broker(self) -> str:
-        """Start a broker where none is named; its URL."""
+        """Start a broker where none is named, once; its URL."""
         socket_path = self.folder / "valkey.sock"
-        if os.environ["CELERY_BROKER_URL"] == valkey.socket_url(socket_path):
+        if os.environ["CELERY_BROKER_URL"] == valkey.socket_url(socket_path) and not socket_path.exists():
             server = valkey.Valkey(
                 binary=valkey.find_binary(os.environ),
                 data_folder=self.folder / "valkey",
