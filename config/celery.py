@@ -6,8 +6,11 @@ import os
 
 from celery import Celery
 
+from config import redis_transport
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
+redis_transport.install()
 app = Celery("parley", task_cls="config.nudging:NudgingTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

@@ -155,7 +155,8 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True  # without it a killed child's message is acknowledged, and lost
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30
-CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+# Ending the processes would leave what they have in hand to its leases. A message that comes again is harmless.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # workers and beat outlast any outage; the default ends them within an hour
@@ -165,6 +166,7 @@ CELERY_TASK_DEFAULT_QUEUE = "live"
 CELERY_TASK_ROUTES = {
     "categorisation.tasks.run_batch": {"queue": "backfill"},
     "categorisation.tasks.empty_categories": {"queue": "backfill"},
+    "categorisation.tasks.classify_old_thread": {"queue": "backfill"},
     "categorisation.tasks.*": {"queue": "live"},
     "knowledge.tasks.*": {"queue": "ingest"},
 }

@@ -30,7 +30,7 @@ RABBITMQ_PROGRAMS = Path("/usr/lib/rabbitmq/bin")  # not the wrappers in /usr/sb
 
 
 class Broker(ABC):
-    """A broker process. `address` is where it listens; `url_at` what clients are told when a proxy stands before it."""
+    """A broker process. `address` is where it listens; clients get `url`, or `url_at` a proxy before it."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
@@ -39,6 +39,10 @@ class Broker(ABC):
     @property
     @abstractmethod
     def address(self) -> Address: ...
+
+    @property
+    @abstractmethod
+    def url(self) -> str: ...
 
     @abstractmethod
     def url_at(self, port: int) -> str: ...
@@ -102,6 +106,10 @@ class OwnValkey(Broker):
     def address(self) -> Address:
         return self._server.socket_path
 
+    @property
+    def url(self) -> str:
+        return valkey.socket_url(self._server.socket_path)
+
     def url_at(self, port: int) -> str:
         return f"redis://127.0.0.1:{port}/0"
 
@@ -133,6 +141,10 @@ class OwnRabbitMQ(Broker):
     @property
     def address(self) -> Address:
         return "127.0.0.1", self._port
+
+    @property
+    def url(self) -> str:
+        return self.url_at(self._port)
 
     def url_at(self, port: int) -> str:
         return f"amqp://guest:guest@127.0.0.1:{port}//"
