@@ -2,7 +2,9 @@
 
 KnowledgeError
 ├── EndpointUnavailable     an OpenAI-compatible endpoint is down, slow, or refuses; told on as its client's own error
+│   └── EndpointRefused     it does not take this request; another one it may
 ├── EmbedderUnavailable     the embedder is down, slow, or answers nonsense; worth another try later
+│   └── EmbedderRefused     it does not take these texts; others it may
 ├── ModelFilesInvalid       the local model's files are missing or damaged; needs `make setup`, not another try
 ├── DocumentUnreadable      a document cannot be read as what it claims to be; the message is for the user
 ├── DocumentTooLarge        a document is larger than this service takes; the message is for the user
@@ -31,6 +33,10 @@ class EndpointUnavailable(KnowledgeError):
         self.retry_after_s = retry_after_s
 
 
+class EndpointRefused(EndpointUnavailable):
+    """An OpenAI-compatible endpoint does not take what it was sent: too long, say, or against its rules."""
+
+
 class EmbedderUnavailable(KnowledgeError):
     """The embedder could not be reached, took too long, or answered something that is no embedding.
 
@@ -40,6 +46,10 @@ class EmbedderUnavailable(KnowledgeError):
     def __init__(self, message: str, *, retry_after_s: int = 5) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class EmbedderRefused(EmbedderUnavailable):
+    """The embedder does not take one of these texts."""
 
 
 class ModelFilesInvalid(KnowledgeError):

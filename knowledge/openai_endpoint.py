@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from knowledge.errors import EndpointUnavailable
+from knowledge.errors import EndpointRefused, EndpointUnavailable
 from knowledge.event_loop import LoopThread
 
 Result = TypeVar("Result")
@@ -21,6 +21,7 @@ Result = TypeVar("Result")
 # Where the endpoint does not say when to come back.
 RETRY_AFTER_S = 5
 RETRY_AFTER_REFUSAL_S = 60
+REFUSALS_OF_CONTENT = (400, 413, 422)
 RETRY_AFTER_LIMIT_S = 3600
 FIRST_PAUSE_S = 0.2
 
@@ -125,7 +126,8 @@ class OpenAIEndpoint:
             return EndpointUnavailable(f"The connection to the {self._called} failed.", retry_after_s=RETRY_AFTER_S)
         if isinstance(exc, openai.APIStatusError):
             message = f"The {self._called} answered with status {exc.status_code}."
-            return EndpointUnavailable(message, retry_after_s=_read_retry_after(exc))
+            kind = EndpointRefused if exc.status_code in REFUSALS_OF_CONTENT else EndpointUnavailable
+            return kind(message, retry_after_s=_read_retry_after(exc))
         return EndpointUnavailable(f"The {self._called} failed ({type(exc).__name__}).", retry_after_s=RETRY_AFTER_S)
 
 

@@ -14,7 +14,7 @@ from categorisation.classifiers.cues import count_cues, split_words
 from categorisation.classifiers.protocol import CategorySpec, Classification
 from categorisation.errors import ClassifierError, ClassifierUnavailable
 from knowledge.embedders import Embedder
-from knowledge.errors import EmbedderUnavailable, KnowledgeError
+from knowledge.errors import EmbedderRefused, EmbedderUnavailable, KnowledgeError
 
 # Weak on purpose: a cue decides between categories that are about as near, and does not outvote the meaning.
 CUE_WEIGHT = 0.07
@@ -68,6 +68,8 @@ class EmbeddingClassifier:
             return []
         try:
             scores = self._score(questions, categories)
+        except EmbedderRefused as exc:
+            raise ClassifierError(str(exc)) from exc
         except EmbedderUnavailable as exc:
             raise ClassifierUnavailable(str(exc), retry_after_s=exc.retry_after_s) from exc
         except KnowledgeError as exc:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from knowledge.embedders.characters import replace_lone_surrogates
 from knowledge.embedders.openai_response import parse_vectors
-from knowledge.errors import EmbedderUnavailable, EndpointUnavailable
+from knowledge.errors import EmbedderRefused, EmbedderUnavailable, EndpointRefused, EndpointUnavailable
 from knowledge.openai_endpoint import OpenAIEndpoint, read_bounded
 
 # Providers' models differ widely; for text-embedding-3 unrelated texts lie below, related ones above.
@@ -25,8 +25,8 @@ class OpenAIEmbedder:
 
     `timeout_s` bounds the time of one batch as a whole: connecting, a body that trickles in, retries and the pauses
     between them. Lost connections and 5xx are tried again up to `max_retries` times within it, other refusals and
-    nonsense never. Every fault is an EmbedderUnavailable, whose message holds neither the key, nor a text, nor anything
-    that the endpoint wrote.
+    nonsense never. Every fault is an EmbedderUnavailable (EmbedderRefused where it is these texts that it does not
+    take), whose message holds neither the key, nor a text, nor anything that the endpoint wrote.
 
     `api_key` may be empty for a server that wants none. `dimension` is what every answer must have; left out, the first
     answer settles it (and reading the property before any asks for one). Raises ValueError for a base_url or a key that
@@ -102,7 +102,8 @@ class OpenAIEmbedder:
                 )
             )
         except EndpointUnavailable as exc:
-            raise EmbedderUnavailable(str(exc), retry_after_s=exc.retry_after_s) from None
+            kind = EmbedderRefused if isinstance(exc, EndpointRefused) else EmbedderUnavailable
+            raise kind(str(exc), retry_after_s=exc.retry_after_s) from None
         if len(body) > max_bytes:
             raise EmbedderUnavailable("The embedder's answer is too large.")
         vectors = parse_vectors(body, count=len(batch), dimension=self._dimension)
