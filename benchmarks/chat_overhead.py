@@ -125,7 +125,7 @@ def ratio_of_medians(
 
 def measure_ratio(bench: Bench, extent: Extent, chance: np.random.Generator) -> bool:
     """Whether a chat costs no more than it may with categorisation."""
-    bench.service.start_worker("live,mail", processes=2)
+    bench.service.start_worker("live,mail", processes=3)
     bench.service.start_beat()
     without = ["benchmarks.unlabelled_wsgi:application"]
     webs = {

@@ -73,7 +73,7 @@ def main() -> int:
         service = WholeService(surroundings, environment)
         with httpx.Client(base_url=service.start_web(), timeout=60.0) as client:
             scene = seed(client, arguments.threads)
-            service.start_worker("live,mail", processes=2)
+            service.start_worker("live,mail", processes=3)
             if arguments.backfill:
                 seed_past_of_another_project(arguments.threads)
             service.start_worker("backfill", processes=3)

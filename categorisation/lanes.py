@@ -5,10 +5,13 @@ A call that never ends holds its lane and nothing else: lanes are daemon threads
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -39,7 +42,7 @@ class Lanes:
         return self._size - self._busy
 
     def submit(self, compute: Callable[[], T], deliver: Callable[[T], None]) -> None:
-        """Compute in a lane, and hand over what came out, there. Neither may raise. Raises NoLaneIsIdle."""
+        """Compute in a lane, and hand over what came out, there: nothing when it raises. Raises NoLaneIsIdle."""
         with self._lock:
             if self._busy >= self._size:
                 raise NoLaneIsIdle(f"All {self._size} lanes are busy.")
@@ -52,10 +55,15 @@ class Lanes:
 
     def _run(self) -> None:
         while True:
-            self._work(*self._waiting.get())
+            try:
+                self._work(*self._waiting.get())
+            except BaseException:  # sys.exit in somebody else's code, say: the lane must not end with it
+                logger.exception("a computation raised; what waits for it will wait in vain")
 
     def _work(self, compute: Callable[[], T], deliver: Callable[[T], None]) -> None:
-        computed = compute()
-        with self._lock:  # before the delivery: who has got the result may hand out again
-            self._busy -= 1
+        try:
+            computed = compute()
+        finally:
+            with self._lock:  # before the delivery: who has got the result may hand out again
+                self._busy -= 1
         deliver(computed)

@@ -21,8 +21,20 @@ EMPTYING_BUDGET_S = 60.0
 @shared_task(bind=True)  # type: ignore[untyped-decorator]  # celery has no types
 def classify_thread(self: Task, thread_id: str) -> None:
     """Classify a thread that is announced, and whatever else is young and due."""
+    if not composition.classification_is_enabled():
+        return
+    if services.is_old(UUID(thread_id)):
+        classify_old_thread.nudge(thread_id)
+        return
+    services.label_young_threads(_live_parts(self))
+    _replace_process_of_stuck_lanes(self)
+
+
+@shared_task(bind=True)  # type: ignore[untyped-decorator]  # celery has no types
+def classify_old_thread(self: Task, thread_id: str) -> None:
+    """Classify one that is announced though it is not young, or see to it that a backfill does."""
     if composition.classification_is_enabled():
-        services.label_new_thread(UUID(thread_id), _live_parts(self))
+        services.label_old_thread(UUID(thread_id), composition.classifier(), _name_worker(self))
 
 
 @shared_task(bind=True)  # type: ignore[untyped-decorator]  # celery has no types
@@ -30,6 +42,7 @@ def sweep_unlabelled_threads(self: Task) -> None:
     """On beat: label the young threads that no message announced."""
     if composition.classification_is_enabled():
         services.label_young_threads(_live_parts(self))
+        _replace_process_of_stuck_lanes(self)
 
 
 @shared_task  # type: ignore[untyped-decorator]  # celery has no types

@@ -62,7 +62,7 @@ class Environment(BaseSettings):
     # how it labels in the background; docs/operations.md explains each
     classification_lease_s: float = Field(default=130.0, gt=0)
     classification_pauses_s: Annotated[tuple[float, float, float, float], NoDecode] = (10.0, 60.0, 300.0, 1800.0)
-    breaker_pauses_s: Annotated[tuple[float, ...], NoDecode] = (10.0, 30.0, 60.0, 120.0, 300.0)
+    breaker_pauses_s: Annotated[tuple[float, ...], NoDecode] = (10.0, 30.0, 60.0)
     live_lanes: int = Field(default=64, ge=1, le=2000)
     backfill_lanes: int = Field(default=100, ge=1, le=2000)
     backfill_batch_s: float = Field(default=60.0, gt=0, le=60)

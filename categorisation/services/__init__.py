@@ -14,6 +14,7 @@ breaker, health whether a classifier is well
 window          many classifications at once, with its sources, streams, calls, waiting room and repeats
 live            the window for new conversations
 batches         the window for runs
+old_threads     those that are announced though no window looks for them
 classification  a single thread's way
 imports         past conversations come in
 """
@@ -30,7 +31,8 @@ from categorisation.services.classification import label_thread
 from categorisation.services.emptying import empty_categories
 from categorisation.services.history import Actor
 from categorisation.services.labels import assign_label, forget_label
-from categorisation.services.live import LiveParts, label_new_thread, label_young_threads
+from categorisation.services.live import LiveParts, label_young_threads
+from categorisation.services.old_threads import is_old, label_old_thread
 from categorisation.services.previews import start_preview
 from categorisation.services.results import Outcome
 from categorisation.services.runs import cancel_run, pause_run, resume_run, start_backfill, start_reclassify
@@ -47,7 +49,8 @@ __all__ = [
     "delete_category",
     "empty_categories",
     "forget_label",
-    "label_new_thread",
+    "is_old",
+    "label_old_thread",
     "label_thread",
     "label_young_threads",
     "pause_run",

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from celery import current_app
 from django.db import connection, transaction
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Now
@@ -21,12 +22,14 @@ from categorisation import composition
 from categorisation.classifiers import Classifier
 from categorisation.lanes import Lanes
 from categorisation.models import Batch
+from categorisation.queues import count_waiting
 from categorisation.services.results import Outcome
 from categorisation.services.sources import OpenRuns
 from categorisation.services.window import Allowance, Manner, Window
 
 logger = logging.getLogger(__name__)
 
+QUEUE = "backfill"
 DEAD_AFTER = timedelta(seconds=10)
 BEAT_S = 0.5
 HANDOVER_BEAT_S = 0.1
@@ -112,12 +115,13 @@ def fresh_batches() -> QuerySet[Batch]:
 def send_batches() -> int:
     """Tell every worker, and one more that may have come, that there is work; how many messages that took.
 
-    Two for each: some are taken by a worker that has a batch already, and come to nothing.
+    Two for each: some are taken by a worker that has a batch already, and come to nothing. What waits already is not
+    sent again: a queue that nobody reads must not grow.
     """
     from categorisation import tasks  # tasks stand on services
 
     workers = fresh_batches().values("worker").distinct().count()
-    messages = 2 * (workers + 1)
+    messages = max(0, 2 * (workers + 1) - count_waiting(current_app, QUEUE))
     for _ in range(messages):
         tasks.run_batch.apply_async(expires=composition.planner_interval_s())
     return messages

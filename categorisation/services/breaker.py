@@ -24,7 +24,7 @@ FORGOTTEN_AT_SUCCESSES_PER_FAILURE = 4
 REMEMBERED_THREADS = 200
 # About a day of failing probes. Then they are held against the threads after all: whether a classifier is down, or all
 # that is left is poison, cannot be told apart, and poison must be given up in the end.
-FORGIVING_OPENINGS = 300
+FORGIVING_OPENINGS = 1_440
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class BreakerState:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a flush saw of a classifier: threads that failed, and those of them that never had before; successes; the
+    """What a flush saw of a classifier: how many failed, and what names those that never had before; successes; the
     pause that it asked for when it was not available."""
 
     successes: int = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from asyncio import CancelledError
 from collections.abc import Sequence
 from enum import Enum
 
@@ -39,7 +40,7 @@ def classify_all(
         return list(_checked(classifier.classify(questions, categories), questions, categories))
     except ClassifierUnavailable as error:
         return [error] * len(questions)
-    except Exception as error:  # noqa: BLE001 - somebody else's classifier may raise anything, for one poisonous question
+    except (Exception, CancelledError) as error:  # noqa: BLE001 - somebody else's classifier may raise anything, for one poisonous question
         if len(questions) == 1:
             return [_as_classifier_error(error)]
     results: list[Result] = []
@@ -75,7 +76,7 @@ def _checked(
     return found
 
 
-def _as_classifier_error(error: Exception) -> ClassifierError:
+def _as_classifier_error(error: BaseException) -> ClassifierError:
     if isinstance(error, ClassifierError):
         return error
     wrapped = ClassifierError(f"The classifier raised {type(error).__name__}.")

@@ -19,6 +19,7 @@ from categorisation.models import Category, Run, Taxonomy
 from categorisation.predefined import PREDEFINED_CATEGORIES
 from categorisation.services import labels, runs
 from categorisation.services.history import SHELL, Actor
+from categorisation.services.locks import own_categories
 from categorisation.services.taxonomies import lock_taxonomy, move_version
 from teams.models import Project
 
@@ -70,6 +71,7 @@ def change_category(*, project_id: UUID, category_id: UUID, changes: Mapping[str
     """
     with _duplicates_translated(), transaction.atomic():
         taxonomy = lock_taxonomy(project_id)
+        own_categories(project_id)
         category = selectors.find_category(project_id, category_id)
         wanted = {**changes, "title": changes.get("title", category.title).strip()}
         changed = {name: value for name, value in wanted.items() if getattr(category, name) != value}
@@ -97,6 +99,7 @@ def delete_category(
     CategoryNotFound, also when the target is not another live category of the project.
     """
     taxonomy = lock_taxonomy(project_id)
+    own_categories(project_id)
     if reassign_to is not None and reassign_to == category_id:
         raise CategoryNotFound(labels.NO_SUCH_CATEGORY)
     if reassign_to is not None:  # it stays live: who deletes it needs the taxonomy

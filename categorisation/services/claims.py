@@ -188,18 +188,20 @@ def count_failures(claims: Iterable[Claim]) -> int:
 
 
 def forgive_attempts(thread_ids: Sequence[UUID], pause: timedelta) -> None:
-    """Give back the attempt that each was counted last, and have it wait: the fault was the classifier's."""
-    parameters: dict[str, Any] = {"pause": pause, "threads": [str(thread_id) for thread_id in thread_ids]}
+    """Give back the attempt that each was counted last, and have it wait: the fault was the classifier's.
+
+    What was given up meanwhile stays so: its run has counted it.
+    """
+    threads = [str(thread_id) for thread_id in thread_ids]
+    parameters: dict[str, Any] = {"pause": pause, "threads": threads, "most": MAX_ATTEMPTS - 1}
     with connection.cursor() as cursor:
-        for table, key, unfinished in (
-            ("query_thread", "id", "category_source IS DISTINCT FROM 'user'"),
-            ("categorisation_previewthread", "thread_id", "draft_position IS NULL"),
-        ):
-            cursor.execute(
-                f"UPDATE {table} SET classify_attempts = classify_attempts - 1, classify_after = now() + %(pause)s"
-                f" WHERE {key} = ANY(%(threads)s::uuid[]) AND classify_attempts > 0 AND {unfinished}",
-                parameters,
-            )
+        cursor.execute(
+            "UPDATE query_thread SET classify_attempts = classify_attempts - 1,"
+            " classify_after = statement_timestamp() + %(pause)s"
+            " WHERE id = ANY(%(threads)s::uuid[]) AND classify_attempts BETWEEN 1 AND %(most)s"
+            " AND category_source IS DISTINCT FROM 'user'",
+            parameters,
+        )
 
 
 def _give_back(returns: Sequence[tuple[Claim, timedelta, int]]) -> None:
@@ -222,6 +224,9 @@ def _give_back(returns: Sequence[tuple[Claim, timedelta, int]]) -> None:
 # -- what a run has left ----------------------------------------------------------------------------------------------
 
 
+_IN_HAND = "t.classify_after BETWEEN statement_timestamp() AND statement_timestamp() + %(lease)s"
+
+
 def has_work_left(run: Run) -> bool:
     """Whether anything of the run's may be claimed now or later: what is leased or pausing counts, given up not.
 
@@ -230,8 +235,29 @@ def has_work_left(run: Run) -> bool:
     scope = describe_scope(run)
     sql = f"SELECT EXISTS (SELECT {scope.open_sql}"
     if run.limit is not None and run.claimed >= run.limit:
-        sql += " AND t.classify_after BETWEEN statement_timestamp() AND statement_timestamp() + %(lease)s"
+        sql += f" AND {_IN_HAND}"
     return bool(_read_value(f"{sql})", {**scope.parameters, "lease": composition.pacing().lease}))
+
+
+@transaction.atomic
+def correct_claimed(run: Run) -> None:
+    """Of a run with a `limit` that looks claimed in full, find out what really came through or is in somebody's hand.
+
+    What a worker gave back or died with counts no more. A thread that pauses for less than a lease still does, for the
+    time being.
+    """
+    locked = Run.objects.select_for_update().filter(pk=run.pk).first()
+    if locked is None or locked.limit is None or locked.claimed < locked.limit:
+        return
+    scope = describe_scope(run)
+    in_hand = _read_value(
+        f"SELECT count(*) {scope.open_sql} AND {_IN_HAND}",
+        {**scope.parameters, "lease": composition.pacing().lease},
+    )
+    claimed = min(locked.claimed, locked.done + locked.failed + in_hand)
+    if claimed != locked.claimed:
+        Run.objects.filter(pk=run.pk).update(claimed=claimed)
+    run.claimed = claimed
 
 
 def count_threads(run: Run) -> int:

@@ -24,7 +24,7 @@ from categorisation import selectors
 from categorisation.models import Category, Run, RunKind
 from categorisation.services import runs
 from categorisation.services.history import BEAT
-from categorisation.services.locks import session_lock
+from categorisation.services.locks import session_lock, share_categories
 from categorisation.services.taxonomies import lock_taxonomy
 from query.models import CategorySource, Thread
 
@@ -138,6 +138,7 @@ def _take_off(category: Category, run: Run, source: str, until: datetime) -> dat
     """One transaction: the newest threads that are no newer than `until`; from where to go on, None at the end."""
     try:
         with transaction.atomic():
+            share_categories(category.project_id)
             successor_id = _hold_successor(category.pk)
             batch = _execute(category, run, source, until, successor_id)
             if successor_id is not None or not _classifies(run):

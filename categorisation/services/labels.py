@@ -1,9 +1,9 @@
 """Labels are written here, and nowhere else.
 
-Whoever writes a label holds FOR SHARE on its category, and a deletion updates that row, so that neither slips past the
-other; categories are locked before threads, always. The classifier writes only over "unlabelled", in one conditional
-UPDATE: PostgreSQL evaluates the condition again on the row as it is when the lock is had, so a person's decision that
-was committed in the meantime stands.
+Whoever writes a label shares the project's categories and holds FOR SHARE on its own, and a deletion owns them and
+updates that row, so that neither slips past the other; categories are locked before threads, always. The classifier
+writes only over "unlabelled", in one conditional UPDATE: PostgreSQL evaluates the condition again on the row as it is
+when the lock is had, so a person's decision that was committed in the meantime stands.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 from categorisation.errors import CategoryNotFound
 from categorisation.models import Taxonomy
 from categorisation.services.history import NO_LABEL, SHELL, Actor, lock_label, record_change
+from categorisation.services.locks import share_categories
 from categorisation.signals import threads_unlabelled
 from query.errors import ThreadNotFound
 from query.models import CategorySource, Thread
@@ -84,6 +85,7 @@ def forget_label(*, project_id: UUID, thread_id: UUID, actor: Actor = SHELL) -> 
 
 def lock_live_categories(project_id: UUID, category_ids: Collection[UUID]) -> set[UUID]:
     """Of these the live ones of the project, which stay so until the transaction ends."""
+    share_categories(project_id)
     with connection.cursor() as cursor:  # Django's select_for_update has no FOR SHARE
         cursor.execute(
             "SELECT id FROM categorisation_category"

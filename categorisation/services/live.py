@@ -11,29 +11,19 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from uuid import UUID
 
-from django.db.models.functions import Now
-
-from categorisation import selectors
 from categorisation.classifiers import Classifier
-from categorisation.errors import RunIsOpen
 from categorisation.lanes import Lanes
-from categorisation.models import Run, RunKind, RunState
 from categorisation.services import claims as claiming
-from categorisation.services import runs
-from categorisation.services.classification import label_thread
-from categorisation.services.history import BEAT
 from categorisation.services.locks import session_lock
 from categorisation.services.results import Outcome
-from categorisation.services.scopes import YOUNG_AGE
 from categorisation.services.sources import YoungThreads
 from categorisation.services.window import Allowance, Manner, Window
-from query.models import Thread
 
 POLL_S = 0.2
-CLAIMS_S = 20.0
-DRAINS_S = 80.0
+# One window claims while another one drains: of a worker's three processes one is free for the planner, whatever hangs.
+CLAIMS_S = 25.0
+DRAINS_S = 25.0
 EMPTY_LOOKS = 2
 
 
@@ -69,23 +59,6 @@ class SlotKeeper:
         self._parts.send_successor()
 
 
-def label_new_thread(thread_id: UUID, parts: LiveParts) -> Counter[Outcome]:
-    """Classify a thread that is announced, and whatever else is young and due.
-
-    An older thread, which the live window does not look for (a person's decision on it was forgotten, say), is
-    classified by itself, one at a time: when many are announced together, a backfill sees to them, so that new
-    conversations and the planner do not wait behind them.
-    """
-    old = Thread.objects.filter(pk=thread_id, created_at__lte=Now() - YOUNG_AGE)
-    project_id = old.values_list("project_id", flat=True).first()
-    if project_id is None:
-        return label_young_threads(parts)
-    with session_lock(f"old thread of {parts.worker}") as is_alone:
-        if _is_left_to_a_backfill(thread_id, project_id, may_begin=not is_alone):
-            return Counter()
-        return Counter([label_thread(thread_id, parts.classifier)])
-
-
 def label_young_threads(parts: LiveParts) -> Counter[Outcome]:
     """Classify threads of the last day until none is due, unless this worker's slot is held; what became of them."""
     outcomes: Counter[Outcome] = Counter()
@@ -101,20 +74,6 @@ def label_young_threads(parts: LiveParts) -> Counter[Outcome]:
         if keeper.is_handed_over:
             break
     return outcomes
-
-
-def _is_left_to_a_backfill(thread_id: UUID, project_id: UUID, *, may_begin: bool) -> bool:
-    """Whether a backfill of the project runs, which is begun now if it may be; not one that somebody paused, suspended
-    or limited."""
-    running = Run.objects.filter(kind=RunKind.BACKFILL, state=RunState.RUNNING, limit=None)
-    if running.filter(project_id=project_id).exists():
-        return True
-    if not may_begin or not selectors.due_threads().filter(pk=thread_id).exists():
-        return False
-    try:
-        return runs.start_backfill_if_wanted(project_id, BEAT)
-    except RunIsOpen:  # somebody else has begun one, or it is paused
-        return running.filter(project_id=project_id).exists()
 
 
 def _make_window(parts: LiveParts, keeper: SlotKeeper) -> Window:

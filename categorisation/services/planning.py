@@ -22,14 +22,16 @@ from categorisation.errors import RunIsOpen
 from categorisation.models import OPEN_STATES, ActorKind, Category, Run, RunKind, RunState, Taxonomy
 from categorisation.services import batches, claims, emptying, previews, runs
 from categorisation.services.history import BEAT
-from categorisation.services.locks import session_lock
+from categorisation.services.locks import bounded_waits, could_not_lock, session_lock
 from categorisation.services.scopes import YOUNG_AGE
 from query.models import MAX_ATTEMPTS, Thread
 
 logger = logging.getLogger(__name__)
 
 LOCK = "planner of runs"
+LONGEST_WAIT_S = 1.0  # for a row that somebody holds: the other runs wait meanwhile
 MEASURED_EVERY = timedelta(seconds=4)
+LEAST_PACE_PER_S = 0.001
 WEIGHT_OF_NEW = 0.4  # of the pace just measured, against what was known
 
 
@@ -48,10 +50,12 @@ def plan(*, begins: bool = True) -> Plan | None:
     with session_lock(LOCK) as is_ours:
         if not is_ours:
             return None
-        due = projects_due_for_backfill() if begins else []
-        started = sum(_start_if_still_due(project_id) for project_id in due)
-        running = list(Run.objects.select_related("category").filter(state=RunState.RUNNING).order_by("started_at"))
-        waiting = sum(not _tend_alone(run) for run in running)
+        with bounded_waits(LONGEST_WAIT_S):
+            due = projects_due_for_backfill() if begins else []
+            started = sum(_start_if_still_due(project_id) for project_id in due)
+            running = list(Run.objects.select_related("category").filter(state=RunState.RUNNING).order_by("started_at"))
+            waiting = sum(not _tend_alone(run) for run in running)
+            previews.forget_samples()
         return Plan(started, len(running) - waiting, waiting, _send_messages(waiting))
 
 
@@ -108,14 +112,22 @@ def _start_if_still_due(project_id: UUID) -> bool:
         return runs.start_backfill_if_wanted(project_id, BEAT)
     except RunIsOpen:  # a person was faster
         return False
+    except OperationalError as error:
+        if not could_not_lock(error):
+            raise
+        logger.warning("the project %s is locked; its backfill is started at another turn", project_id)
+        return False
 
 
 def _tend_alone(run: Run) -> bool:
     """As `_tend`; a run that cannot be tended holds nobody else's up, and is tried again at the next turn."""
     try:
         return _tend(run)
-    except OperationalError:  # the database itself: every run's trouble
-        raise
+    except OperationalError as error:
+        if not could_not_lock(error):  # the database itself: every run's trouble
+            raise
+        logger.warning("the %s run %s is locked, and is tended at another turn", run.kind, run.pk)
+        return False
     except Exception:
         logger.exception("the %s run %s could not be tended", run.kind, run.pk)
         return False
@@ -127,8 +139,12 @@ def _tend(run: Run) -> bool:
         runs.note_total(run, _begin)
     else:
         _measure(run, timezone.now())
+    if run.limit is not None and run.claimed >= run.limit:
+        claims.correct_claimed(run)
     has_categories = run.kind == RunKind.PREVIEW or selectors.categories_of(run.project_id).exists()
     if _is_being_emptied(run) or (has_categories and claims.has_work_left(run)):
+        if run.left == 0:  # more came in since it was counted
+            runs.add_to_total(run, claims.count_threads(run))
         return False
     if run.kind == RunKind.PREVIEW:
         return previews.finish(run)
@@ -153,7 +169,7 @@ def _measure(run: Run, now: datetime) -> None:
     pace = max(0, through - run.measured_done) / elapsed.total_seconds()
     if run.rate_per_s is not None:
         pace = WEIGHT_OF_NEW * pace + (1 - WEIGHT_OF_NEW) * run.rate_per_s
-    rate = pace or None  # nothing came through yet: its pace is not known
+    rate = pace if pace >= LEAST_PACE_PER_S else None  # nothing comes through: when it will end is not known
     Run.objects.filter(pk=run.pk, state=RunState.RUNNING).update(
         rate_per_s=rate, measured_at=now, measured_done=through
     )

@@ -13,7 +13,7 @@ from django.db.models import Count
 from django.utils import timezone
 
 from categorisation import composition
-from categorisation.models import Category, Run, RunKind, Taxonomy
+from categorisation.models import OPEN_STATES, Category, Run, RunKind, Taxonomy
 from categorisation.services import runs
 from categorisation.services.batches import fresh_batches
 from categorisation.services.history import Actor
@@ -34,6 +34,12 @@ WHERE t.id = ANY(%(threads)s::uuid[])
 """
 _BLOCKS = "SELECT id FROM query_thread TABLESAMPLE SYSTEM (%s) WHERE project_id = %s"
 _ROWS_IN_TABLE = "SELECT greatest(reltuples, 1) FROM pg_class WHERE oid = 'query_thread'::regclass"
+_FORGET_SAMPLES = """
+DELETE FROM categorisation_previewthread WHERE id IN (
+    SELECT p.id FROM categorisation_previewthread p JOIN categorisation_run r ON r.id = p.run_id
+    WHERE r.state <> ALL(%(open)s) FOR UPDATE OF p SKIP LOCKED
+)
+"""
 # What a person decided is not classified again, and one question is classified once.
 _CLASSIFICATIONS = """
 SELECT count(DISTINCT hashtextextended(first_question, 0)) FROM query_thread
@@ -77,12 +83,17 @@ def choose_sample(project_id: UUID, size: int) -> list[UUID]:
 
 
 def finish(run: Run) -> bool:
-    """Count what came out and end the run; whether it was still running. Its sample is not needed any more."""
-    with transaction.atomic():
-        is_finished = runs.finish_run(run, result=describe_result(run))
-        if is_finished:
-            run.sample.all().delete()
-    return is_finished
+    """Count what came out and end the run; whether it was still running."""
+    return runs.finish_run(run, result=describe_result(run))
+
+
+def forget_samples() -> None:
+    """Delete the samples of previews that are ended, but for rows that a worker still writes: those the next time.
+
+    Not where a preview ends: a worker's write locks its rows before the run, and that has the run locked.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET_SAMPLES, {"open": list(OPEN_STATES)})
 
 
 def describe_result(run: Run) -> dict[str, Any]:

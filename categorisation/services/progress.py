@@ -16,10 +16,10 @@ from django.db.models.functions import Now
 from kombu.exceptions import KombuError, OperationalError
 
 from categorisation import composition
-from categorisation.models import OPEN_STATES, ClassifierHealth, Run, RunState
+from categorisation.models import OPEN_STATES, ClassifierHealth, Run, RunState, Taxonomy
+from categorisation.services import batches
 from categorisation.services.planning import plan
 
-BACKFILL_QUEUE = "backfill"
 STALLED_AFTER_S = 15.0
 ASKED_EVERY_S = 15.0
 ANSWER_TIMEOUT_S = 1.0
@@ -34,6 +34,7 @@ class Obstacle(StrEnum):
     NO_WORKER = (
         "No backfill worker answers. The run waits for one: celery -A config worker -Q backfill (or `make run`)."
     )
+    SWITCHED_OFF = "Classification is switched off, for the project or for all. The run goes on when it is on again."
     CLASSIFIER = "The classifier is not available. It is tried again by itself."
     WAITING = "Nothing is due at the moment: threads wait for their next attempt, or for a worker's lease to end."
 
@@ -94,17 +95,28 @@ def find_obstacle(runs: Collection[Run], *, broker_answers: bool = True) -> Obst
     """The likeliest reason why none of the open runs moves."""
     if all(run.state == RunState.PAUSED for run in runs if run.state in OPEN_STATES):
         return Obstacle.PAUSED
-    if not broker_answers:
-        return Obstacle.BROKER
+    if not _is_switched_on(runs):
+        return Obstacle.SWITCHED_OFF
+    return _find_obstacle_of_workers() if broker_answers else Obstacle.BROKER
+
+
+def _find_obstacle_of_workers() -> Obstacle:
     try:
         queues = current_app.control.inspect(timeout=ANSWER_TIMEOUT_S).active_queues() or {}
     except BROKER_ERRORS:
         return Obstacle.BROKER
-    if not any(queue["name"] == BACKFILL_QUEUE for consumed in queues.values() for queue in consumed):
+    if not any(queue["name"] == batches.QUEUE for consumed in queues.values() for queue in consumed):
         return Obstacle.NO_WORKER
     if ClassifierHealth.objects.filter(open_until__gt=Now()).exists():
         return Obstacle.CLASSIFIER
     return Obstacle.WAITING
+
+
+def _is_switched_on(runs: Collection[Run]) -> bool:
+    """Whether any of their projects may be classified."""
+    projects = [run.project_id for run in runs if run.is_open]
+    enabled = Taxonomy.objects.filter(project_id__in=projects, is_enabled=True)
+    return composition.classification_is_enabled() and enabled.exists()
 
 
 def _sum_up(runs: Collection[Run], obstacle: Obstacle | None) -> Progress:

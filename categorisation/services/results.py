@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from django.db import OperationalError, transaction
 from django.db.models import F
@@ -25,6 +25,7 @@ from categorisation.services import health, runs, writing
 from categorisation.services.breaker import BreakerState, Observation, Verdict
 from categorisation.services.calls import NoResult
 from categorisation.services.claims import Claim
+from categorisation.services.locks import was_a_deadlock
 from categorisation.services.streams import Done, Stream
 from categorisation.services.writing import NewLabel, Written
 from query.models import MAX_ATTEMPTS
@@ -32,7 +33,6 @@ from query.models import MAX_ATTEMPTS
 logger = logging.getLogger(__name__)
 
 DEADLOCK_TRIES = 5
-DEADLOCK_DETECTED = "40P01"  # PostgreSQL's code
 
 
 class Outcome(StrEnum):
@@ -69,17 +69,21 @@ def record(done: Sequence[Done], classifier_version: str) -> tuple[list[Outcome]
 
 
 def summarise(done: Sequence[Done]) -> Observation:
-    """What the breaker is told. What was reused says nothing about the classifier; a preview's threads keep their
-    attempts elsewhere, and are no first failures."""
+    """What the breaker is told. What was reused says nothing about the classifier."""
     own = [item for item in done if not item.is_reused]
     unavailable = [item.result for item in own if isinstance(item.result, ClassifierUnavailable)]
     failed = [item.work for item in own if item.is_failure and not isinstance(item.result, ClassifierUnavailable)]
     return Observation(
         successes=sum(item.is_success for item in own),
         failures=len(failed),
-        first_failures=tuple(work.claim.thread_id for work in failed if work.claim.attempts == 0),
+        first_failures=tuple(_name(work.claim) for work in failed if work.claim.attempts == 0),
         unavailable_for=max((timedelta(seconds=error.retry_after_s) for error in unavailable), default=None),
     )
+
+
+def _name(claim: Claim) -> UUID:
+    """What the breaker knows it by: the thread, whose attempt it may give back, or a preview's row of it."""
+    return claim.thread_id if claim.preview_id is None else uuid5(claim.preview_id, str(claim.thread_id))
 
 
 class _Recorder:
@@ -173,7 +177,7 @@ def _retry_deadlocks(
         try:
             return write(done)
         except OperationalError as error:
-            if getattr(error.__cause__, "pgcode", None) != DEADLOCK_DETECTED:
+            if not was_a_deadlock(error):
                 raise
     return write(done)
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from categorisation import selectors
@@ -82,9 +83,10 @@ def create_run(taxonomy: Taxonomy, kind: RunKind, actor: Actor, **details: Any) 
         taxonomy_version=taxonomy.version,
         started_by_kind=actor.kind,
         started_by=actor.name,
-        started_at=timezone.now(),
+        started_at=Now(),  # the database's: a re-run compares it with the times of labels, which are
         **details,
     )
+    run.refresh_from_db(fields=["started_at"])
     _announce(run)
     return run
 
@@ -127,11 +129,10 @@ def cancel_run(*, project_id: UUID, run_id: UUID, actor: Actor) -> Run:
     with _change(project_id, run_id, actor, "cancelled", OPEN_STATES) as run:
         if run.kind == RunKind.CATEGORY_DELETED:
             raise RunStateForbids("A run that follows the deletion of a category cannot be cancelled.")
-        run.state, run.finished_at = RunState.CANCELLED, timezone.now()
+        run.state, run.finished_at = RunState.CANCELLED, Now()
         if run.kind == RunKind.BACKFILL:
             Taxonomy.objects.filter(project_id=project_id).update(backfill_is_suspended=True)
-        if run.kind == RunKind.PREVIEW:
-            run.sample.all().delete()
+    run.refresh_from_db(fields=["finished_at"])
     return run
 
 
@@ -149,7 +150,7 @@ def finish_run(run: Run, *, is_cut_short: bool = False, **details: Any) -> bool:
         through = found.done + found.failed
         found.total = through if is_cut_short else max(found.total, through)
         found.done = found.total - found.failed
-        found.state, found.finished_at = RunState.DONE, timezone.now()
+        found.state, found.finished_at = RunState.DONE, Now()
         for name, value in details.items():
             setattr(found, name, value)
         found.save(update_fields=["total", "done", "state", "finished_at", *details])
@@ -162,6 +163,13 @@ def note_total(run: Run, count: Callable[[Run], int]) -> None:
         total = count(run)
         Run.objects.filter(pk=run.pk, measured_at=None).update(total=total, measured_at=timezone.now())
         run.refresh_from_db()
+
+
+def add_to_total(run: Run, found: int) -> None:
+    """Note that a run that is through with all it was counted to have has so much more to do with, within its limit."""
+    total = run.done + run.failed + found
+    total = total if run.limit is None else min(total, run.limit)
+    Run.objects.filter(pk=run.pk, total__lt=total).update(total=total)
 
 
 def count_done(run_id: UUID, number: int) -> None:

@@ -126,7 +126,7 @@ def vectordb(layout: Layout, stack: Stack, environment: Mapping[str, str]) -> Co
 
 def worker(layout: Layout, environment: Mapping[str, str]) -> Command:
     """The worker that people wait for."""
-    return _worker(layout, environment, "worker", "live,mail", "service-worker", concurrency=2)
+    return _worker(layout, environment, "worker", "live,mail", "service-worker", concurrency=3)
 
 
 def worker_ingest(layout: Layout, environment: Mapping[str, str]) -> Command:

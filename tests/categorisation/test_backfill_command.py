@@ -142,12 +142,27 @@ def test_an_open_run_is_joined(eager: None, project: Project):
     assert Run.objects.count() == 1
 
 
-def test_a_paused_run_is_not_joined(eager: None, project: Project):
-    old_threads(project, 1)
+def test_a_paused_run_that_is_named_is_refused_before_anything_is_begun(eager: None, project: Project):
+    other = ProjectFactory(name="Another")
+    for each in (project, other):
+        old_threads(each, 1)
     run = runs.start_backfill(project_id=project.pk, actor=SHELL)
     runs.pause_run(project_id=project.pk, run_id=run.pk, actor=SHELL)
     with pytest.raises(CommandError, match="is paused"):
-        backfill("--wait")
+        backfill("--project", str(other.pk), "--project", str(project.pk), "--wait")
+    assert Run.objects.count() == 1
+
+
+def test_a_paused_run_of_one_project_keeps_no_other_from_its_backfill(eager: None, project: Project):
+    others = [ProjectFactory(name="Another"), ProjectFactory(name="Zebra")]
+    for each in (project, *others):
+        old_threads(each, 1)
+    run = runs.start_backfill(project_id=project.pk, actor=SHELL)
+    runs.pause_run(project_id=project.pk, run_id=run.pk, actor=SHELL)
+    told = backfill("--wait")
+    assert f"run {run.pk} is paused" in told
+    assert "2 done" in told
+    assert [labelled(each) for each in (project, *others)] == [0, 1, 1]
 
 
 def test_it_starts_what_somebody_cancelled(eager: None, project: Project):
@@ -216,6 +231,15 @@ def test_a_pause_is_told_after_a_while(eager: None, project: Project):
     seen = progress.watch([run.pk], look_every_s=0, stalled_after_s=0, asked_every_s=0)
     assert next(seen).obstacle is None
     assert next(seen).obstacle is Obstacle.PAUSED
+
+
+def test_it_is_told_that_classification_is_switched_off(project: Project, set_environment: SetEnvironment):
+    run = runs.start_backfill(project_id=project.pk, actor=SHELL)
+    Taxonomy.objects.update(is_enabled=False)
+    assert progress.find_obstacle([run]) is Obstacle.SWITCHED_OFF
+    Taxonomy.objects.update(is_enabled=True)
+    set_environment(classification_enabled=False)
+    assert progress.find_obstacle([run]) is Obstacle.SWITCHED_OFF
 
 
 @pytest.mark.broker

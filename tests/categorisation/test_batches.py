@@ -206,6 +206,16 @@ def test_two_workers_share_a_run(celery_worker: StartWorker):
 
 @pytest.mark.broker
 @pytest.mark.django_db(transaction=True)
+def test_a_queue_that_nobody_reads_does_not_grow(broker: str):
+    project = ProjectFactory()
+    old_threads(project, 1)
+    services.start_backfill(project_id=project.pk, actor=SHELL)
+    sent = [planning.plan(begins=False).messages for _ in range(5)]
+    assert sent == [2, 0, 0, 0, 0]
+
+
+@pytest.mark.broker
+@pytest.mark.django_db(transaction=True)
 def test_a_worker_that_is_stopped_lets_calls_end_and_leaves_the_rest_due(celery_worker: StartWorker):
     project = ProjectFactory()
     old_threads(project, 200)

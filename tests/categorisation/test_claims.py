@@ -167,12 +167,44 @@ def test_a_run_whose_limit_is_claimed_waits_for_its_leases_alone(project: Projec
     assert not claims.has_work_left(run)
 
 
+def test_what_is_given_back_or_died_with_its_worker_does_not_count_against_a_limit(project: Project):
+    for _ in range(4):
+        old_thread(project)
+    run = make_run(project, limit=2)
+    given_back, dead = claims.claim_for_run(run, 10)
+    claims.release([given_back])
+    run.refresh_from_db()
+    claims.correct_claimed(run)
+    assert run.claimed == 1
+    assert len(claimed(run)) == 1
+
+    Thread.objects.filter(pk=dead.thread_id).update(classify_after=timezone.now() - timedelta(seconds=1))
+    run.refresh_from_db()
+    claims.correct_claimed(run)
+    assert claims.has_work_left(run)
+    assert len(claimed(run)) == 1
+
+
+def test_what_is_through_or_in_hand_counts_against_a_limit(project: Project):
+    for _ in range(4):
+        old_thread(project)
+    run = make_run(project, limit=3)
+    claims.claim_for_run(run, 2)
+    Run.objects.filter(pk=run.pk).update(claimed=3, done=1)
+    run.refresh_from_db()
+    claims.correct_claimed(run)
+    assert run.claimed == 3
+    assert claimed(run) == set()
+
+
 def test_an_attempt_is_given_back_to_threads_that_still_wait(project: Project, discovery: Category):
     waiting = old_thread(project, classify_attempts=1)
     decided = old_thread(project, classify_attempts=1, category=discovery, category_source="user", categorised_at=NOW)
     untouched = old_thread(project)
-    claims.forgive_attempts([waiting.pk, decided.pk, untouched.pk], timedelta(minutes=1))
-    for thread, attempts in ((waiting, 0), (decided, 1), (untouched, 0)):
+    given_up = old_thread(project, classify_attempts=MAX_ATTEMPTS, classify_after=claims.NEVER)
+    everyone = [waiting.pk, decided.pk, untouched.pk, given_up.pk]
+    claims.forgive_attempts(everyone, timedelta(minutes=1))
+    for thread, attempts in ((waiting, 0), (decided, 1), (untouched, 0), (given_up, MAX_ATTEMPTS)):
         thread.refresh_from_db()
         assert thread.classify_attempts == attempts
     assert waiting.classify_after > timezone.now()

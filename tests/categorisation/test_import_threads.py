@@ -61,7 +61,7 @@ def run_import(path: Path | str, project: Project | str, *options: str) -> str:
 
 def run_bad_import(path: Path | str, project: Project, *options: str) -> tuple[str, str]:
     out, err = StringIO(), StringIO()
-    with pytest.raises(CommandError, match="bad lines were passed over") as ended:
+    with pytest.raises(CommandError, match="Bad lines passed over") as ended:
         call_command("import_threads", str(path), "--project", str(project.pk), *options, stdout=out, stderr=err)
     assert ended.value.returncode == 1
     return out.getvalue(), err.getvalue()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from queue import SimpleQueue
 
 import pytest
@@ -47,6 +49,17 @@ def test_a_call_that_never_ends_holds_one_lane_and_no_process():
     assert delivered.get(timeout=WAIT_S) is True
     assert lanes.idle == 1
     never.set()
+
+
+def test_a_lane_outlives_what_ends_its_thread_elsewhere():
+    lanes, delivered = Lanes(1), SimpleQueue[int]()
+    for _ in range(3):
+        lanes.submit(lambda: sys.exit("somebody's client gives up"), delivered.put)
+        while lanes.idle == 0:
+            time.sleep(0.001)
+    lanes.submit(lambda: 42, delivered.put)
+    assert delivered.get(timeout=WAIT_S) == 42
+    assert delivered.empty()
 
 
 def test_there_is_a_lane_at_least():

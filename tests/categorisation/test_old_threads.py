@@ -17,15 +17,14 @@ from query.models import Thread
 from teams.models import Project
 from tests.categorisation.fakes import FakeClassifier
 from tests.categorisation.two_connections import on_another_connection
-from tests.categorisation.windows import live_parts
 from tests.factories.query import ThreadFactory
 from tests.factories.teams import ProjectFactory
 
 pytestmark = pytest.mark.django_db
 
 
-def announce(thread: Thread) -> list[Outcome]:
-    return list(services.label_new_thread(thread.pk, live_parts(FakeClassifier())))
+def announce(thread: Thread) -> Outcome:
+    return services.label_old_thread(thread.pk, FakeClassifier(), "test")
 
 
 def make_old_thread(project: Project) -> Thread:
@@ -33,13 +32,13 @@ def make_old_thread(project: Project) -> Thread:
 
 
 def test_one_is_classified_by_itself(project: Project):
-    assert announce(make_old_thread(project)) == [Outcome.LABELLED]
+    assert announce(make_old_thread(project)) is Outcome.LABELLED
     assert not Run.objects.exists()
 
 
 def test_it_is_left_to_a_backfill_that_runs(project: Project):
     runs.start_backfill(project_id=project.pk, actor=SHELL)
-    assert announce(make_old_thread(project)) == []
+    assert announce(make_old_thread(project)) is Outcome.NOT_CLAIMED
 
 
 @pytest.mark.parametrize("hindrance", ["paused", "limited"])
@@ -47,7 +46,7 @@ def test_it_does_not_wait_for_a_backfill_that_may_never_come_to_it(project: Proj
     run = runs.start_backfill(project_id=project.pk, actor=SHELL, limit=1 if hindrance == "limited" else None)
     if hindrance == "paused":
         runs.pause_run(project_id=project.pk, run_id=run.pk, actor=SHELL)
-    assert announce(make_old_thread(project)) == [Outcome.LABELLED]
+    assert announce(make_old_thread(project)) is Outcome.LABELLED
 
 
 def test_many_at_once_are_left_to_a_backfill(transactional_db: None):
@@ -55,7 +54,7 @@ def test_many_at_once_are_left_to_a_backfill(transactional_db: None):
     Taxonomy.objects.filter(project=threads[1].project).update(backfill_is_suspended=True)
     with session_lock("old thread of test"):
         outcomes = [on_another_connection(partial(announce, thread)) for thread in threads for _ in range(2)]
-    assert outcomes == [[], [], [Outcome.LABELLED], [Outcome.NOT_CLAIMED]]
+    assert outcomes == [Outcome.NOT_CLAIMED, Outcome.NOT_CLAIMED, Outcome.LABELLED, Outcome.NOT_CLAIMED]
     assert Run.objects.get().project == threads[0].project
 
 
@@ -63,5 +62,5 @@ def test_one_that_is_not_due_begins_no_backfill(transactional_db: None):
     thread = make_old_thread(ProjectFactory())
     Thread.objects.update(classify_after=timezone.now() + timedelta(hours=1))
     with session_lock("old thread of test"):
-        assert on_another_connection(partial(announce, thread)) == [Outcome.NOT_CLAIMED]
+        assert on_another_connection(partial(announce, thread)) is Outcome.NOT_CLAIMED
     assert not Run.objects.exists()

@@ -15,12 +15,13 @@ from categorisation.services import Actor, emptying, planning, runs
 from categorisation.services.history import SHELL
 from categorisation.services.locks import session_lock
 from categorisation.services.planning import Plan, plan
+from categorisation.services.taxonomies import lock_taxonomy
 from config.celery import app
 from query.models import Thread
 from teams.models import Project
 from tests.categorisation.conftest import SetEnvironment
 from tests.categorisation.fakes import FakeClassifier, raising
-from tests.categorisation.two_connections import on_another_connection
+from tests.categorisation.two_connections import on_another_connection, uncommitted_on_another_connection
 from tests.factories.query import ThreadFactory
 from tests.factories.teams import ProjectFactory
 
@@ -303,6 +304,59 @@ def test_check_08_two_planners_do_not_plan_at_once(transactional_db: None):
     assert plan() is not None
     with session_lock(planning.LOCK) as is_free_again:
         assert is_free_again
+
+
+def test_a_project_that_somebody_has_locked_holds_up_no_other(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(planning, "LONGEST_WAIT_S", 0.05)
+    locked, ending, other = (ProjectFactory() for _ in range(3))
+    run = Run.objects.create(
+        project=ending, kind="backfill", taxonomy_version=1, started_by="a test", started_by_kind="command"
+    )
+    for project in (locked, other):
+        old_threads(project, 1)
+    with (
+        uncommitted_on_another_connection(lambda: lock_taxonomy(locked.pk)),
+        uncommitted_on_another_connection(lambda: lock_taxonomy(ending.pk)),
+    ):
+        plan()
+    assert list(Run.objects.exclude(pk=run.pk).values_list("project", flat=True)) == [other.pk]
+    assert str(locked.pk) in caplog.text
+    assert read(run).state == "running"
+    plan()
+    assert read(run).state == "done"
+
+
+def test_the_pace_of_a_run_that_stands_still_is_not_known_after_a_while(project: Project):
+    old_threads(project, 1)
+    Taxonomy.objects.filter(project=project).update(is_enabled=False)
+    run = runs.start_backfill(project_id=project.pk, actor=SHELL)
+    Run.objects.filter(pk=run.pk).update(total=1000, done=100, measured_done=100, rate_per_s=20.0)
+    paces = []
+    while read(run).rate_per_s is not None:
+        Run.objects.filter(pk=run.pk).update(measured_at=timezone.now() - timedelta(seconds=5))
+        plan()
+        paces.append(read(run).rate_per_s)
+    assert 5 < len(paces) < 40
+    assert read(run).eta_seconds is None
+
+
+def test_what_comes_in_while_a_run_is_under_way_is_counted(project: Project):
+    old_threads(project, 3)
+    Taxonomy.objects.filter(project=project).update(is_enabled=False)
+    run = runs.start_backfill(project_id=project.pk, actor=SHELL)
+    plan()
+    Run.objects.filter(pk=run.pk).update(done=3)
+    plan()
+    assert (read(run).total, read(run).state) == (6, "running")
+
+
+def test_a_run_begins_by_the_databases_clock(project: Project, monkeypatch: pytest.MonkeyPatch):
+    late = timezone.now() + timedelta(hours=1)
+    monkeypatch.setattr(timezone, "now", lambda: late)
+    run = runs.start_reclassify(project_id=project.pk, actor=SHELL, scope="all")
+    assert read(run).started_at == run.started_at < late - timedelta(minutes=30)
 
 
 def test_the_pace_is_measured_and_smoothed(project: Project):

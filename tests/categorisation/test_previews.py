@@ -8,15 +8,17 @@ from rest_framework.test import APIClient
 
 from categorisation import services
 from categorisation.classifiers import CategorySpec
-from categorisation.models import Category, LabelChange, PreviewThread, Run, Taxonomy
+from categorisation.models import Category, ClassifierHealth, LabelChange, PreviewThread, Run, Taxonomy
 from categorisation.services import previews
 from categorisation.services.planning import plan
 from categorisation.services.streams import describe_draft
+from categorisation.services.writing import write_sample
 from config.celery import app
 from query.models import Thread
 from teams.models import Project
 from tests.categorisation.conftest import SetEnvironment
 from tests.categorisation.fakes import FakeClassifier, raising
+from tests.categorisation.two_connections import on_another_connection, uncommitted_on_another_connection
 from tests.factories.query import ThreadFactory
 from tests.factories.teams import ProjectFactory
 
@@ -96,6 +98,7 @@ def test_nothing_is_told_before_it_is_done(api: APIClient, project: Project):
     services.runs.note_effort(run.pk, classified=1, busy_s=1.0)
     assert api.get(url).json()["result"] is None
     assert api.post(f"{url}cancel/").json()["result"] is None
+    plan()
     assert not PreviewThread.objects.exists()
 
 
@@ -144,6 +147,32 @@ def test_the_time_is_estimated_from_what_a_classification_took_and_the_lanes(
     for _ in range(2):
         services.runs.note_effort(run.pk, classified=10, busy_s=20.0)
     assert previews.estimate_seconds(run, 100) == seconds
+
+
+def test_one_that_is_cancelled_while_a_worker_writes_waits_for_nobody_and_its_sample_goes_later(
+    transactional_db: None,
+):
+    project = ProjectFactory()
+    (thread,) = threads(project, "coding")
+    actor = services.Actor("command", "x")
+    Taxonomy.objects.filter(project=project).update(is_enabled=False)  # nobody else sees to it
+    run = previews.start_preview(project_id=project.pk, actor=actor, draft=DRAFT, sample_size=10)
+    with uncommitted_on_another_connection(lambda: write_sample(run.pk, {thread.pk: 0})):
+        on_another_connection(lambda: services.cancel_run(project_id=project.pk, run_id=run.pk, actor=actor))
+        previews.forget_samples()
+        assert run.sample.exists()
+    plan()
+    assert not PreviewThread.objects.exists()
+
+
+def test_its_failures_are_not_held_against_the_threads_themselves(project: Project, set_environment: SetEnvironment):
+    set_environment(backfill_batch_s=1)
+    sample = threads(project, *[f"poison {number}" for number in range(8)])
+    Thread.objects.filter(pk__in=[thread.pk for thread in sample]).update(classify_attempts=3)
+    previews.start_preview(project_id=project.pk, actor=services.Actor("command", "x"), draft=DRAFT, sample_size=10)
+    plan()
+    assert ClassifierHealth.objects.get().openings == 1
+    assert set(Thread.objects.values_list("classify_attempts", flat=True)) == {3}
 
 
 @pytest.mark.parametrize("read_whole", [5_000, 3])

@@ -15,6 +15,7 @@ from categorisation import services
 from categorisation.errors import CategoryNotFound, DuplicateTitle, TooManyCategories
 from categorisation.models import Category
 from categorisation.services import Outcome
+from categorisation.services.labels import lock_live_categories
 from categorisation.services.writing import NewLabel, write_labels
 from query.models import Thread
 from teams.models import Project
@@ -51,6 +52,24 @@ def test_check_16_a_label_whose_category_was_deleted_meanwhile_is_computed_again
 
     assert [len(categories) for categories in classifier.seen] == [2, 1]
     assert label_of(thread) == ("classifier", "Troubleshooting")
+
+
+def test_who_changes_a_category_is_not_passed_by_writers_that_come_later(project: Project, discovery: Category):
+    def write() -> set[object]:
+        with transaction.atomic():
+            return lock_live_categories(project.pk, [discovery.pk])
+
+    def delete() -> None:
+        services.delete_category(project_id=project.pk, category_id=discovery.pk)
+
+    with uncommitted_on_another_connection(write) as commit, started_on_another_connection(delete) as deletion:
+        wait_until_somebody_waits_for_a_lock()
+        with started_on_another_connection(write) as later:
+            wait_until_somebody_waits_for_a_lock(count=2, unless=later)
+            assert not later.done()
+            commit()
+            deletion.result(TIMEOUT_S)
+            assert later.result(TIMEOUT_S) == set()
 
 
 def test_the_last_category_deleted_while_it_is_being_given_leaves_the_thread_waiting(project: Project):

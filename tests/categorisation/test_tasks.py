@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -12,7 +13,8 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 from rest_framework.test import APIClient
 
-from categorisation import services, tasks
+from categorisation import composition, services, tasks
+from categorisation.lanes import Lanes
 from categorisation.models import Category
 from config.celery import app
 from query.models import Thread
@@ -104,6 +106,24 @@ def test_nothing_is_classified_while_it_is_switched_off(eager: None, project: Pr
     tasks.run_batch.delay()
     thread.refresh_from_db()
     assert thread.category_source is None
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("task", [tasks.sweep_unlabelled_threads, tasks.run_batch])
+def test_a_process_whose_lanes_hang_is_replaced_after_its_window(
+    task: Any, set_environment: SetEnvironment, monkeypatch: pytest.MonkeyPatch
+):
+    set_environment(classifier=FAKE)
+    lanes, never, ends = Lanes(2), threading.Event(), []
+    monkeypatch.setattr(composition, "lanes", lambda: lanes)
+    monkeypatch.setattr(tasks.os, "_exit", ends.append)
+    monkeypatch.setattr(tasks.logging, "shutdown", lambda: None)
+    task.run()
+    assert ends == []
+    lanes.submit(never.wait, print)
+    task.run()
+    assert ends == [1]
+    never.set()
 
 
 # -- with a real broker and a real worker -----------------------------------------------------------------------------

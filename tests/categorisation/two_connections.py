@@ -57,8 +57,8 @@ def uncommitted_on_another_connection(action: Callable[[], object]) -> Iterator[
             future.result(TIMEOUT_S)
 
 
-def wait_until_somebody_waits_for_a_lock(unless: Future[object] | None = None) -> None:
-    """Returns at once when `unless` is over: it waited for nobody."""
+def wait_until_somebody_waits_for_a_lock(unless: Future[object] | None = None, *, count: int = 1) -> None:
+    """Or so many do. Returns at once when `unless` is over: it waited for nobody."""
     deadline = time.monotonic() + TIMEOUT_S
     with connection.cursor() as cursor:
         while time.monotonic() < deadline and not (unless and unless.done()):
@@ -66,7 +66,7 @@ def wait_until_somebody_waits_for_a_lock(unless: Future[object] | None = None) -
                 "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
                 " WHERE NOT granted AND datname = current_database()"
             )
-            if cursor.fetchone()[0]:
+            if cursor.fetchone()[0] >= count:
                 return
             time.sleep(0.005)
     if not (unless and unless.done()):

@@ -166,7 +166,7 @@ def test_check_14_new_threads_are_labelled_within_seconds_beside_a_backfill_and_
     slow = {SECONDS: str(call_s), "LIVE_LANES": "64", "BACKFILL_LANES": "100", "CLASSIFICATION_LEASE_S": "130"}
     make_threads(project, (seconds + 10) * 50, OLD)
     fill_library(project)
-    service.start_worker("live,mail", concurrency=2, environment=slow)
+    service.start_worker("live,mail", concurrency=3, environment=slow)
     service.start_worker("backfill", concurrency=3, environment=slow)
     service.start_worker("ingest", concurrency=1, environment={"EMBEDDER": "tests.crash.ingestion.BusyEmbedder"})
     service.start_beat()

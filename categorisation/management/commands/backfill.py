@@ -27,6 +27,7 @@ LIMIT_HELP = (
     " project's backfill is suspended: a limited run lets that stand"
 )
 INTERRUPTED = 130  # as shells count it
+PAUSED = "run {} is paused. Resume it in the admin or by the API."
 GOES_ON = "The backfill goes on in the background. The same command joins it; the admin and the API pause or cancel it."
 
 
@@ -53,6 +54,10 @@ def read_limit(text: str) -> int:
     return number
 
 
+def _find_open_run(work: Work) -> Run | None:
+    return selectors.runs_of(work.project.pk).filter(kind=RunKind.BACKFILL, state__in=OPEN_STATES).first()
+
+
 class Command(BaseCommand):
     help = (
         "Label the unlabelled conversations that are older than a day, in the background: the workers of the queue "
@@ -76,6 +81,7 @@ class Command(BaseCommand):
         if dry_run:
             self._tell_work(works, limit)
             return
+        self._refuse_paused(works if project else [])
         begun = [run for work in works if (run := self._begin(work, limit)) is not None]
         if not begun:
             self.stdout.write("There is nothing to do.")
@@ -110,26 +116,33 @@ class Command(BaseCommand):
         if not works:
             self.stdout.write("There is nothing to do.")
 
+    def _refuse_paused(self, works: Sequence[Work]) -> None:
+        """Before anything is begun. Of projects that nobody named, a paused one is passed over instead."""
+        for work in works:
+            if (run := _find_open_run(work)) is not None and run.state == RunState.PAUSED:
+                raise CommandError(f"{work}: {PAUSED.format(run.pk)}")
+
     def _begin(self, work: Work, limit: int | None) -> Run | None:
         """The project's run, begun or joined; None when there is nothing to do."""
-        if (run := self._find_open(work, limit)) is not None:
-            return run
+        if _find_open_run(work) is not None:
+            return self._join(work, limit)
         if not work.total:
             self.stdout.write(f"{work}: no conversation older than a day is unlabelled.")
             return None
         try:
             run = runs.start_backfill(project_id=work.project.pk, actor=ACTOR, limit=limit)
         except RunIsOpen:  # beat began one at this moment
-            return self._find_open(work, limit)
+            return self._join(work, limit)
         self.stdout.write(f"{work}: run {run.pk} is begun.")
         return run
 
-    def _find_open(self, work: Work, limit: int | None) -> Run | None:
-        run = selectors.runs_of(work.project.pk).filter(kind=RunKind.BACKFILL, state__in=OPEN_STATES).first()
+    def _join(self, work: Work, limit: int | None) -> Run | None:
+        run = _find_open_run(work)
         if run is None:
             return None
         if run.state == RunState.PAUSED:
-            raise CommandError(f"{work}: run {run.pk} is paused. Resume it in the admin or by the API.")
+            self._warn(f"{work}: {PAUSED.format(run.pk)}")
+            return None
         bound = "" if limit is None else "; its own limit holds" if run.limit else "; it has no limit"
         self.stdout.write(f"{work}: run {run.pk} is joined{bound}.")
         return run
@@ -143,7 +156,7 @@ class Command(BaseCommand):
             f"{last.done} done, {last.reused} of them by the label of an identical question; {last.failed} given up."
         )
         if cancelled := Run.objects.filter(pk__in=run_ids, state=RunState.CANCELLED).count():
-            raise CommandError(f"{cancelled} runs were cancelled.")
+            raise CommandError(f"{cancelled} of {len(run_ids)} runs were cancelled.")
         if last.failed:
             raise CommandError(
                 f"{last.failed} conversations were given up. The admin lists them: /admin/query/thread/"

@@ -57,7 +57,7 @@ class Command(BaseCommand):
         if ended is not None:
             raise ended
         if tally.bad:
-            raise CommandError(f"{tally.bad} bad lines were passed over.")
+            raise CommandError(f"Bad lines passed over: {tally.bad}.")
 
     def _run(
         self, source: BinaryIO, project_id: UUID, tally: Tally, reasons: TextIO | None, *, is_dry_run: bool

@@ -1,0 +1,24 @@
+"""Looking into the broker's queues."""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+
+def count_waiting(app: Celery, queue: str) -> int:
+    """How many messages wait in a queue for somebody to take them; none in one that was not declared yet.
+
+    Raises kombu's OperationalError when the broker does not answer.
+    """
+    if app.conf.task_always_eager:
+        return 0
+    with app.pool.acquire(block=True) as connection:
+        try:
+            # a channel of its own: a broker closes the one on which somebody asks for a queue that is not there
+            with connection.channel() as channel:
+                return int(channel.queue_declare(queue, passive=True).message_count)
+        except connection.channel_errors:
+            return 0
+        except connection.connection_errors as error:
+            raise OperationalError(str(error)) from error
