@@ -13,10 +13,9 @@ from categorisation.services.categories import (
     MAX_DESCRIPTION_LENGTH,
     MAX_EXAMPLE_LENGTH,
     MAX_EXAMPLES,
-    MAX_TITLE_LENGTH,
-    fold_title,
 )
 from categorisation.services.previews import DEFAULT_SAMPLE_SIZE, MAX_SAMPLE_SIZE
+from categorisation.titles import MAX_TITLE_LENGTH, fold_title, validate_title
 from knowledge.serializers import Text
 from query.models import CategorySource
 from query.serializers import IdField, ThreadFilters
@@ -52,7 +51,9 @@ class CategoryDraft(serializers.Serializer[Any]):
     """A category as a client writes it. What is left out is empty, or, in a PATCH, stays."""
 
     title = Text(
-        max_length=MAX_TITLE_LENGTH, help_text="Unique in the project without regard to case or surrounding space."
+        max_length=MAX_TITLE_LENGTH,
+        validators=[validate_title],
+        help_text="Unique in the project without regard to case or surrounding space.",
     )
     description = Text(
         max_length=MAX_DESCRIPTION_LENGTH,

@@ -15,6 +15,7 @@ from categorisation.admin.actors import actor_of
 from categorisation.errors import CategorisationError
 from categorisation.models import Category, Taxonomy
 from categorisation.services.categories import MAX_DESCRIPTION_LENGTH, MAX_EXAMPLE_LENGTH, MAX_EXAMPLES
+from categorisation.titles import MAX_TITLE_LENGTH, validate_title
 from teams.admin import ChoosesById
 
 MOST_LANES = 2_000
@@ -59,6 +60,7 @@ class Paragraphs(forms.CharField):
 
 
 class CategoryForm(forms.ModelForm[Category]):
+    title = forms.CharField(max_length=MAX_TITLE_LENGTH, validators=[validate_title])
     description = Paragraphs(max_length=MAX_DESCRIPTION_LENGTH, required=False)
     examples = Lines(required=False, help_text="Sample questions, one a line.")
 

@@ -3,7 +3,6 @@ version."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,11 +20,11 @@ from categorisation.services import labels, runs
 from categorisation.services.history import SHELL, Actor
 from categorisation.services.locks import own_categories
 from categorisation.services.taxonomies import lock_taxonomy, move_version
+from categorisation.titles import fold_title
 from teams.models import Project
 
 MAX_CATEGORIES = 50
 MAX_EXAMPLES = 20
-MAX_TITLE_LENGTH = 100
 MAX_DESCRIPTION_LENGTH = 2_000
 MAX_EXAMPLE_LENGTH = 500
 TITLE_CONSTRAINT = "category_title_in_project"
@@ -127,11 +126,6 @@ def _refuse_taken_title(project_id: UUID, title: str, except_id: UUID | None = N
     titles = dict(selectors.categories_of(project_id).values_list("pk", "title"))
     if fold_title(title) in {fold_title(other) for category_id, other in titles.items() if category_id != except_id}:
         raise DuplicateTitle(TITLE_IS_TAKEN)
-
-
-def fold_title(title: str) -> str:
-    """What titles are compared by: without regard to case or surrounding space."""
-    return unicodedata.normalize("NFC", title.strip().casefold())
 
 
 @contextmanager

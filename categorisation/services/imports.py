@@ -23,9 +23,9 @@ from categorisation import selectors
 from categorisation.conversations_file import Line, PastConversation, PastLabel, parse_line
 from categorisation.errors import BadConversation
 from categorisation.models import ActorKind
-from categorisation.services.categories import fold_title
 from categorisation.services.history import Actor
 from categorisation.services.labels import lock_live_categories
+from categorisation.titles import fold_title
 from query.models import CategorySource
 from teams.errors import ProjectNotFound
 

@@ -234,6 +234,18 @@ def test_the_last_category_may_go(api: APIClient, project: Project, discovery: C
     assert api.get(categories_url(project)).json()["results"] == []
 
 
+@pytest.mark.parametrize("title", ["\u200b", "a\nb", "a\tb", "\u202efdp", "a\u2028b"])
+def test_a_title_that_nobody_can_read_is_refused(api: APIClient, project: Project, title: str):
+    answer = api.post(categories_url(project), {"title": title})
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["attr"] == "title"
+
+
+def test_a_title_may_join_letters_and_emoji(api: APIClient, project: Project):
+    for title in ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0645", "\U0001f469\u200d\U0001f4bb Coding"):
+        assert api.post(categories_url(project), {"title": title}).status_code == 201
+
+
 def test_a_deletion_with_an_unknown_parameter_is_refused(api: APIClient, project: Project, discovery: Category):
     answer = api.delete(f"{categories_url(project, discovery)}?reasign_to={uuid.uuid4()}")
     assert answer.status_code == 400

@@ -12,7 +12,7 @@ from categorisation.classifiers import CategorySpec, EmbeddingClassifier
 from categorisation.classifiers.cues import count_cues, split_words
 from categorisation.classifiers.embedding import CUE_LIMIT, CUE_WEIGHT, TEMPERATURE
 from categorisation.errors import ClassifierError, ClassifierUnavailable
-from knowledge.errors import EmbedderUnavailable, ModelFilesInvalid
+from knowledge.errors import EmbedderRefused, EmbedderUnavailable, ModelFilesInvalid
 from tests.categorisation.classifiers.fakes import FailingEmbedder, WordEmbedder
 
 FRUIT = CategorySpec("f", "Fruit", "sweet things", ("red apple", "yellow banana"), ("peel*",))
@@ -149,6 +149,12 @@ def test_a_fault_of_the_embedder_says_when_to_come_back(fault: Exception, retry_
         EmbeddingClassifier(FailingEmbedder(fault)).classify(["anything"], [FRUIT])
     assert caught.value.retry_after_s == retry_after_s
     assert caught.value.__cause__ is fault
+
+
+def test_a_text_that_the_embedder_refuses_is_the_texts_fault() -> None:
+    with pytest.raises(ClassifierError, match="too long") as caught:
+        EmbeddingClassifier(FailingEmbedder(EmbedderRefused("too long"))).classify(["anything"], [FRUIT])
+    assert not isinstance(caught.value, ClassifierUnavailable)
 
 
 def test_the_version_names_the_embedder() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from knowledge.embedders import OpenAIEmbedder
-from knowledge.errors import EmbedderUnavailable
+from knowledge.errors import EmbedderRefused, EmbedderUnavailable
 from tests.knowledge import misbehaving_server as server
 
 KEY = "sk-very-secret"
@@ -73,6 +73,12 @@ def test_a_server_that_never_finishes_is_given_up_at_the_deadline() -> None:
 
 def test_a_connection_that_breaks_is_unavailable() -> None:
     assert "connection to the embedder failed" in str(expect_unavailable(server.break_off))
+
+
+@pytest.mark.parametrize(("status", "is_refused"), [(400, True), (413, True), (422, True), (401, False), (429, False)])
+def test_a_text_that_is_not_taken_is_told_from_a_fault_of_the_endpoint(status: int, is_refused: bool) -> None:
+    error = expect_unavailable(server.answer_status(status))
+    assert isinstance(error, EmbedderRefused) is is_refused
 
 
 def test_an_answer_without_end_is_given_up_before_it_fills_the_memory() -> None:
