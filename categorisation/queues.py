@@ -13,11 +13,10 @@ def count_waiting(app: Celery, queue: str) -> int:
     """
     if app.conf.task_always_eager:
         return 0
-    with app.pool.acquire(block=True) as connection:
+    # a connection of its own: one of the pool's on which this fails once fails for ever
+    with app.connection_for_write() as connection:
         try:
-            # a channel of its own: a broker closes the one on which somebody asks for a queue that is not there
-            with connection.channel() as channel:
-                return int(channel.queue_declare(queue, passive=True).message_count)
+            return int(connection.channel().queue_declare(queue, passive=True).message_count)
         except connection.channel_errors:
             return 0
         except connection.connection_errors as error:

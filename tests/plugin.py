@@ -27,6 +27,8 @@ from deploy.local.process import Child, Command, Supervisor, run_to_end, wait_un
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 60.0
+SEVERAL = 3  # more than a small machine has processors: most of a test's time is waiting
+OURS = "PARLEY_TESTS_NAMED"
 LOGS = pytest.StashKey[list[Path]]()
 
 
@@ -35,6 +37,8 @@ class Neighbours:
 
     def __init__(self) -> None:
         self.folder = Path("/tmp") / f"parley-tests-{secrets.token_hex(4)}"  # short: it holds unix sockets
+        for name in os.environ.pop(OURS, "").split():  # the process that shares its tests out with this one named them
+            del os.environ[name]
         self._database_is_ours = "DATABASE_URL" not in os.environ
         self._broker_is_ours = "CELERY_BROKER_URL" not in os.environ
         self._vectordb_is_ours = "VECTORDB_URL" not in os.environ
@@ -42,6 +46,7 @@ class Neighbours:
 
     def name_in_environment(self) -> None:
         """Announce where everything will be."""
+        before = set(os.environ)
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
         os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(32))
         os.environ.setdefault("DATABASE_URL", postgres.socket_url(self.folder / "db"))
@@ -49,6 +54,11 @@ class Neighbours:
         os.environ.setdefault("VECTORDB_API_KEY", secrets.token_urlsafe(32))
         if self._vectordb_is_ours:
             os.environ["VECTORDB_URL"] = f"http://127.0.0.1:{find_free_port()}"
+        os.environ[OURS] = " ".join({"DATABASE_URL", "CELERY_BROKER_URL", "VECTORDB_URL"} - before)
+
+    @property
+    def are_ours(self) -> bool:
+        return self._database_is_ours and self._broker_is_ours and self._vectordb_is_ours
 
     @cached_property
     def supervisor(self) -> Supervisor:
@@ -164,6 +174,12 @@ class Worker:
 
 neighbours = Neighbours()
 neighbours.name_in_environment()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process where they would share a neighbour that somebody else named: each expects it to be its own."""
+    return SEVERAL if neighbours.are_ours else 0
 
 
 def pytest_unconfigure() -> None:

@@ -114,8 +114,9 @@ def test_a_hand_over_never_has_more_calls_than_lanes_and_leaves_none_idle():
     assert not Batch.objects.exists()
 
 
+@pytest.mark.broker
 @pytest.mark.django_db
-def test_there_are_messages_for_every_worker_and_one_more(monkeypatch: pytest.MonkeyPatch):
+def test_there_are_messages_for_every_worker_and_one_more(broker: str, monkeypatch: pytest.MonkeyPatch):
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(tasks.run_batch, "apply_async", lambda **options: sent.append(options))
     assert batches.send_batches() == 2

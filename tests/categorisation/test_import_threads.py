@@ -183,7 +183,10 @@ class TestLabels:
             ("2", None, None, None, "user", "command", "import_threads"),
         ]
 
-    @pytest.mark.parametrize("named", ["Returns", str(uuid4()), "of another project", "deleted", "\x1b[31mred"])
+    @pytest.mark.parametrize(
+        "named",
+        ["Returns", pytest.param(str(uuid4()), id="an unknown id"), "of another project", "deleted", "\x1b[31mred"],
+    )
     def test_a_category_that_is_not_there_is_a_bad_line(self, project, discovery, tmp_path, named):
         CategoryFactory(title="of another project")
         CategoryFactory(project=project, title="deleted", deleted_at=timezone.now())
@@ -291,7 +294,7 @@ class TestDryRun:
 
 
 class TestCalls:
-    @pytest.mark.parametrize("project_id", ["nonsense", str(uuid4())])
+    @pytest.mark.parametrize("project_id", ["nonsense", pytest.param(str(uuid4()), id="an unknown id")])
     def test_a_project_that_is_not_there(self, tmp_path, project_id):
         with pytest.raises(CommandError, match="There is no project"):
             run_import(write_lines(tmp_path), project_id)

@@ -152,7 +152,7 @@ class Checkout:
 def checkout(tmp_path: Path) -> Iterator[Checkout]:
     # PostgreSQL's account must get through pytest's private folders when root runs the tests
     for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest-", "test_")):
+        if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest-", "popen-", "test_")):
             folder.chmod(folder.stat().st_mode | 0o111)
     for name, text in {
         "stand_in.py": SERVER,

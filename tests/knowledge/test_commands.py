@@ -110,7 +110,7 @@ class TestIngest:
         ingest(docs, project, "--no-wait")
         assert set(Document.objects.values_list("state", flat=True)) == {"pending"}
 
-    @pytest.mark.parametrize("project_id", ["nonsense", str(uuid4())])
+    @pytest.mark.parametrize("project_id", ["nonsense", pytest.param(str(uuid4()), id="an unknown id")])
     def test_a_project_that_is_not_there(self, docs, project_id):
         with pytest.raises(CommandError, match="There is no project"):
             ingest(docs, project_id)

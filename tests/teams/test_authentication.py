@@ -44,7 +44,9 @@ def test_a_key_opens_its_project(project: Project):
     assert get(project, plain).status_code == 200
 
 
-@pytest.mark.parametrize("plain", [None, "", "nonsense", "parley_" + "0" * 49, keys.generate_key()])
+@pytest.mark.parametrize(
+    "plain", [None, "", "nonsense", "parley_" + "0" * 49, pytest.param(keys.generate_key(), id="an unknown key")]
+)
 def test_a_missing_malformed_or_unknown_key_is_401(project: Project, plain: str | None):
     assert_unauthorised(get(project, plain))
 

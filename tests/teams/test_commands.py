@@ -57,7 +57,7 @@ def test_a_key_without_a_scope_or_with_an_unknown_one_is_refused(project: Projec
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("project_id", ["nonsense", str(uuid4())])
+@pytest.mark.parametrize("project_id", ["nonsense", pytest.param(str(uuid4()), id="an unknown id")])
 def test_a_key_for_no_project_is_refused(project_id: str):
     with pytest.raises(CommandError, match="no project"):
         run("create_api_key", "--project", project_id, "--scopes", "chat")
