@@ -76,7 +76,7 @@ def main() -> int:
             service.start_worker("live,mail", processes=3)
             if arguments.backfill:
                 seed_past_of_another_project(arguments.threads)
-            service.start_worker("backfill", processes=3)
+            service.start_worker("backfill", processes=3, is_nice=True)
             service.start_beat()
             misses = measure(scene, arguments.threads // 2)
     if misses:

@@ -36,12 +36,13 @@ class WholeService:
         self._start(f"web-{port}", argv, environment or {}, lambda: answers(port, "/healthz"))
         return f"http://127.0.0.1:{port}"
 
-    def start_worker(self, queues: str, *, processes: int) -> None:
+    def start_worker(self, queues: str, *, processes: int, is_nice: bool = False) -> None:
+        """One that `is_nice` leaves processors to the others, as the backfill's does where it is deployed."""
         name = f"worker-{queues.replace(',', '-')}"
         ready = self._surroundings.folder / f"{name}.ready"
         argv = ["celery", "-A", "config", "worker", "-Q", queues, "-n", f"{name}@%h", "-c", str(processes)]
         argv += ["--without-gossip", "--without-mingle", "--include", "deploy.worker_ready"]
-        self._start(name, argv, {"WORKER_READY_FILE": str(ready)}, ready.exists)
+        self._start(name, argv, {"WORKER_READY_FILE": str(ready)}, ready.exists, is_nice=is_nice)
 
     def start_beat(self) -> None:
         schedule = str(self._surroundings.folder / "beat")
@@ -54,9 +55,16 @@ class WholeService:
         self._start("vectordb", [*argv, "--port", str(port), "--host", "127.0.0.1"], {}, lambda: accepts(port))
 
     def _start(
-        self, name: str, argv: Sequence[str], environment: Mapping[str, str], is_ready: Callable[[], bool] | None
+        self,
+        name: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        is_ready: Callable[[], bool] | None,
+        *,
+        is_nice: bool = False,
     ) -> None:
-        command = self._surroundings.command(name, [sys.executable, "-m", *argv], environment, is_ready)
+        whole = [*(["nice"] if is_nice else []), sys.executable, "-m", *argv]
+        command = self._surroundings.command(name, whole, environment, is_ready)
         self._surroundings.start(command)
 
 

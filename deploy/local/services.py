@@ -7,7 +7,7 @@ import http.client
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy.local.errors import SettingNotUnderstood
@@ -136,8 +136,9 @@ def worker_ingest(layout: Layout, environment: Mapping[str, str]) -> Command:
 
 
 def worker_backfill(layout: Layout, environment: Mapping[str, str]) -> Command:
-    """The worker that nobody waits for."""
-    return _worker(layout, environment, "worker-backfill", "backfill", "service-worker-backfill", BACKFILL_PROCESSES)
+    """The worker that nobody waits for: it takes what processors' time the others leave."""
+    command = _worker(layout, environment, "worker-backfill", "backfill", "service-worker-backfill", BACKFILL_PROCESSES)
+    return replace(command, argv=("nice", *command.argv))
 
 
 def beat(layout: Layout, environment: Mapping[str, str]) -> Command:

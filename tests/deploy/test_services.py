@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,12 @@ def test_documents_are_indexed_by_a_worker_that_labels_do_not_wait_for(tmp_path:
     layout = Layout(tmp_path)
     assert queues(services.worker(layout, {})) == ["live", "mail"]
     assert queues(services.worker_ingest(layout, {})) == ["ingest"]
+
+
+def test_the_worker_that_nobody_waits_for_leaves_processors_to_the_others(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    assert services.worker_backfill(layout, {}).argv[0] == "nice"
+    assert services.worker(layout, {}).argv[0] == sys.executable
 
 
 def test_what_is_named_is_never_overwritten() -> None:
