@@ -176,7 +176,7 @@ neighbours = Neighbours()
 neighbours.name_in_environment()
 
 
-@pytest.hookimpl(optionalhook=True)
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One process where they would share a neighbour that somebody else named: each expects it to be its own."""
     return SEVERAL if neighbours.are_ours else 0
