@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from celery import current_app
 from django.db.models.functions import Now
 
+from categorisation import tasks
 from query.models import Thread
 from query.signals import thread_started
 from teams.models import Project
@@ -23,6 +28,7 @@ from tests.plugin import neighbours
 pytestmark = [pytest.mark.broker, pytest.mark.django_db(transaction=True)]
 
 CALL_S = 3.0
+ALARM_S = 3.0
 SWEEP_S = 60.0
 
 
@@ -77,6 +83,26 @@ def test_check_03_what_is_under_way_when_the_broker_dies_is_labelled_by_the_same
     wait_until(lambda: not unlabelled.exists(), SWEEP_S, "a thread that came later labelled")
     assert worker.exit_code() is None, "the worker ended with its broker"
     assert set(read_notes(notes).values()) == {1}
+
+
+def test_check_03_a_worker_that_takes_a_message_from_a_broker_in_alarm_outlasts_it(
+    request: pytest.FixtureRequest, own_broker: Broker, environment: dict[str, str], project_in_hand: Project
+):
+    service = Service(neighbours, own_broker.url, environment, logs=logs_of(request))
+    request.addfinalizer(service.close)
+    worker = service.start_worker("live", concurrency=2)
+    os.killpg(worker.pid, signal.SIGSTOP)
+    with current_app.connection_for_write(own_broker.url) as connection:
+        for thread in Thread.objects.filter(project=project_in_hand):
+            tasks.classify_thread.apply_async((str(thread.pk),), connection=connection)
+    own_broker.raise_alarm()
+    os.killpg(worker.pid, signal.SIGCONT)
+    time.sleep(ALARM_S)
+    own_broker.clear_alarm()
+    service.start_beat()
+    unlabelled = Thread.objects.filter(category_source=None)
+    wait_until(lambda: not unlabelled.exists(), SWEEP_S, "every thread labelled")
+    assert worker.exit_code() is None, "the worker ended"
 
 
 @pytest.fixture
