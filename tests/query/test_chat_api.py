@@ -249,9 +249,10 @@ class TestRetrieval:
         assert self.retrieve(api, project, **body).status_code == 400
 
     @pytest.mark.parametrize("name", ["", " ", "a.b", "$or", "x" * 1000, "ü", '"', "a'b", "a]b"])
-    @pytest.mark.parametrize("value", ["", "x" * 9000, 10**400, 2**63, 1e308, True, "'; --"])
-    def test_no_filter_however_odd_is_a_server_error(self, taught: Project, api: APIClient, name: str, value: object):
-        assert self.retrieve(api, taught, query="q", filters={name: value}).status_code in (200, 400)
+    def test_no_filter_however_odd_is_a_server_error(self, taught: Project, api: APIClient, name: str):
+        for value in ("", "x" * 9000, 10**400, 2**63, 1e308, True, "'; --"):
+            answer = self.retrieve(api, taught, query="q", filters={name: value})
+            assert answer.status_code in (200, 400), value
 
     def test_a_deleted_document_is_gone_at_once(self, taught: Project, api: APIClient):
         results = self.retrieve(api, taught, query="exponential backoff").json()["results"]

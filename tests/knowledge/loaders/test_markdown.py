@@ -72,10 +72,10 @@ def test_a_document_of_many_windows_reads_like_its_parts():
     "content",
     [
         "word " * 400_000,
-        "# h\n\n" * 100_000,
+        "# h\n\n" * 40_000,
         "> " * 50_000 + "x\n\nafter",
         "before\n\n" + "- " * 50_000 + "x",
-        "[a]: b\n" * 100_000 + "\nafter",
+        "[a]: b\n" * 40_000 + "\nafter",
         "[" * 500_000 + "`" * 500_000,
         "```\n" + "x" * 1_000_000,
     ],
