@@ -103,7 +103,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["teams.authentication.APIKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["teams.permissions.KeyCoversProject", "teams.permissions.KeyHasScope"],
     "DEFAULT_PARSER_CLASSES": ["config.parsers.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["config.renderers.FastJSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "config.pagination.KeysetPagination",
     "DEFAULT_SCHEMA_CLASS": "config.openapi.ContractSchema",
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",

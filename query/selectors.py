@@ -12,11 +12,28 @@ from query.errors import ThreadNotFound
 from query.models import QuestionAnswer, Thread
 
 HISTORY_LENGTH = 6
+# what a row of a list shows, and how its category is named: the rest of a category's row is long
+SHOWN = (
+    "project_id",
+    "created_at",
+    "updated_at",
+    "last_activity_at",
+    "first_question",
+    "total_questions",
+    "is_uncertain",
+    "category_source",
+    "category_confidence",
+    *(
+        f"{category}__{name}"
+        for category in ("category", "category__reassigned_to")
+        for name in ("title", "deleted_at")
+    ),
+)
 
 
 def threads_of(project_id: UUID) -> QuerySet[Thread]:
     """The project's threads with their categories, in one query."""
-    return Thread.objects.filter(project_id=project_id).select_related("category__reassigned_to")
+    return Thread.objects.filter(project_id=project_id).select_related("category__reassigned_to").only(*SHOWN)
 
 
 def with_question_answers(threads: QuerySet[Thread]) -> QuerySet[Thread]:

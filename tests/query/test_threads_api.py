@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from rest_framework.renderers import JSONRenderer
 from rest_framework.test import APIClient
 
+from query.models import Thread
+from query.serializers import ThreadRow
 from teams.models import Project
 from tests.factories.query import QuestionAnswerFactory, ThreadFactory
 
@@ -37,6 +41,23 @@ def test_a_row_is_as_the_contract_has_it(project: Project, api: APIClient):
         "category_source": None,
         "category_confidence": None,
     }
+
+
+def test_a_row_is_what_its_fields_one_by_one_would_give(project: Project, api: APIClient):
+    gone, replaced, live = (project.categories.create(title=title) for title in ("Gone", "Replaced", "Live"))
+    project.categories.filter(pk=gone.pk).update(deleted_at=NOON)
+    project.categories.filter(pk=replaced.pk).update(deleted_at=NOON, reassigned_to=live)
+    for category in (gone, replaced, live):
+        label = {"category": category, "categorised_at": NOON}
+        ThreadFactory(project=project, category_source="user", **label)
+        ThreadFactory(project=project, category_source="classifier", category_confidence=0.25, **label)
+    ThreadFactory(project=project, category_source="user", categorised_at=NOON)
+    ThreadFactory(project=project)
+    rows = api.get(f"/query/v1/projects/{project.pk}/threads/").json()["results"]
+    assert len({(row["category_source"], str(row["category"])) for row in rows}) == 4
+    fields = super(ThreadRow, ThreadRow())  # the way of every other serializer
+    in_order = Thread.objects.order_by("-created_at", "-id")
+    assert rows == json.loads(JSONRenderer().render([fields.to_representation(thread) for thread in in_order]))
 
 
 def test_newest_come_first_and_only_the_projects_own(project: Project, api: APIClient):
