@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _CUE_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*\*?")
-_COMPILED_CUES = 10_000
+_COMPILED_LISTS = 1_000
 
 
 def split_words(text: str) -> list[str]:
@@ -26,15 +27,40 @@ def count_cues(words: Sequence[str], cues: Sequence[str]) -> int:
 
     A cue without any word, such as "?!", occurs nowhere.
     """
+    index = _index(tuple(cues))
     line = f" {' '.join(words)} "
-    return sum(pattern.search(line) is not None for pattern in map(_compile, cues))
+    possible = {cue for word in words for cue in index.by_first_word.get(word, ())} | index.of_any_first_word
+    return sum(index.patterns[cue].search(line) is not None for cue in possible)
+
+
+@dataclass(frozen=True, slots=True)
+class _CueIndex:
+    """A list of cues by the word that each begins with: few of a hundred can occur in a question."""
+
+    patterns: list[re.Pattern[str]]
+    by_first_word: dict[str, list[int]]
+    of_any_first_word: frozenset[int]
+
+
+@lru_cache(maxsize=_COMPILED_LISTS)
+def _index(cues: tuple[str, ...]) -> _CueIndex:
+    by_first_word: dict[str, list[int]] = {}
+    of_any: set[int] = set()
+    for number, cue in enumerate(cues):
+        first = next(iter(_CUE_WORD.findall(_fold(cue))), None)
+        if first is None:
+            continue
+        if first.endswith("*"):
+            of_any.add(number)
+        else:
+            by_first_word.setdefault(first, []).append(number)
+    return _CueIndex([_compile(cue) for cue in cues], by_first_word, frozenset(of_any))
 
 
 def _fold(text: str) -> str:
     return text.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
 
 
-@lru_cache(maxsize=_COMPILED_CUES)
 def _compile(cue: str) -> re.Pattern[str]:
     """The cue as a pattern over words with a space on each side; nothing in a cue is a pattern of its own."""
     words = [word.replace("*", "[^ ]*") for word in _CUE_WORD.findall(_fold(cue))]
