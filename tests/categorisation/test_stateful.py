@@ -304,7 +304,7 @@ class Labels(RuleBasedStateMachine):
     def what_is_shown_is_live_and_of_the_project(self) -> None:
         rows = [ThreadRow(thread).data for thread in query_selectors.threads_of(self.project.pk)]
         shown = {
-            UUID(row["id"]): (row["category_source"], row["category"] and UUID(row["category"]["id"]))
+            row["id"]: (row["category_source"], row["category"] and row["category"]["id"])
             if row["category_source"]
             else None
             for row in rows
