@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -25,6 +26,8 @@ from teams.models import Project
 BACK = "0003_thread_of_run_and_of_elsewhere"
 LONGEST_BLOCK_S = 1.0
 IDLE_S = 1.2
+COMPLAINT = "another transaction is in the way"
+COMPLAINT_TIMEOUT_S = 30.0
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
@@ -55,12 +58,19 @@ def load_of(project: Project) -> Iterator[dict[str, list[float]]]:
 
 
 @contextmanager
-def idle_transactions_in_the_way() -> Iterator[None]:
-    """One after another, each of which has read a thread and then does nothing."""
+def idle_transactions_in_the_way(said: StringIO) -> Iterator[None]:
+    """One after another, each of which has read a thread and then does nothing; the first until it is complained of."""
     over = threading.Event()
+    is_sitting = threading.Event()
 
     def sit() -> None:
         try:
+            with transaction.atomic():
+                Thread.objects.first()
+                is_sitting.set()
+                deadline = time.monotonic() + COMPLAINT_TIMEOUT_S
+                while COMPLAINT not in said.getvalue() and time.monotonic() < deadline and not over.is_set():
+                    time.sleep(0.02)
             while not over.wait(0.1):
                 with transaction.atomic():
                     Thread.objects.first()
@@ -70,6 +80,7 @@ def idle_transactions_in_the_way() -> Iterator[None]:
 
     sitter = threading.Thread(target=sit)
     sitter.start()
+    assert is_sitting.wait(COMPLAINT_TIMEOUT_S)
     try:
         yield
     finally:
@@ -81,12 +92,12 @@ def migrate_back_and_forth(project: Project, count: int) -> dict[str, list[float
     seed_threads(project.pk, count, newest=timezone.now())
     said = StringIO()
     try:
-        with load_of(project) as done, idle_transactions_in_the_way():
+        with load_of(project) as done, idle_transactions_in_the_way(said):
             call_command("migrate", "query", BACK, stdout=said)
             call_command("migrate", stdout=said)
     finally:
         call_command("migrate", verbosity=0)
-    assert "another transaction is in the way" in said.getvalue()
+    assert COMPLAINT in said.getvalue()
     sys.stdout.write(f"{count:,} threads; how many, and the longest in s: {done}\n")
     return done
 
