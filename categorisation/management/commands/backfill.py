@@ -82,12 +82,22 @@ class Command(BaseCommand):
             self._tell_work(works, limit)
             return
         self._refuse_paused(works if project else [])
-        begun = [run for work in works if (run := self._begin(work, limit)) is not None]
-        if not begun:
+        open_runs: list[Run] = []
+        try:
+            self._run(works, limit, open_runs, wait=wait)
+        except KeyboardInterrupt as exc:
+            if not open_runs:
+                raise
+            raise CommandError(GOES_ON, returncode=INTERRUPTED) from exc
+
+    def _run(self, works: Sequence[Work], limit: int | None, open_runs: list[Run], *, wait: bool) -> None:
+        """Begin or join the projects' runs, which stand in `open_runs` before anybody is told of them."""
+        for work in works:
+            self._begin(work, limit, open_runs)
+        if not open_runs:
             self.stdout.write("There is nothing to do.")
-            return
-        if wait:
-            self._wait([run.pk for run in begun])
+        elif wait:
+            self._wait([run.pk for run in open_runs])
         elif not progress.plan_here():
             self._warn("The broker does not answer. Beat sends the work when it does.")
 
@@ -122,36 +132,35 @@ class Command(BaseCommand):
             if (run := _find_open_run(work)) is not None and run.state == RunState.PAUSED:
                 raise CommandError(f"{work}: {PAUSED.format(run.pk)}")
 
-    def _begin(self, work: Work, limit: int | None) -> Run | None:
-        """The project's run, begun or joined; None when there is nothing to do."""
+    def _begin(self, work: Work, limit: int | None, open_runs: list[Run]) -> None:
+        """Begin the project's run, or join it."""
         if _find_open_run(work) is not None:
-            return self._join(work, limit)
+            self._join(work, limit, open_runs)
+            return
         if not work.total:
             self.stdout.write(f"{work}: no conversation older than a day is unlabelled.")
-            return None
+            return
         try:
             run = runs.start_backfill(project_id=work.project.pk, actor=ACTOR, limit=limit)
         except RunIsOpen:  # beat began one at this moment
-            return self._join(work, limit)
+            self._join(work, limit, open_runs)
+            return
+        open_runs.append(run)
         self.stdout.write(f"{work}: run {run.pk} is begun.")
-        return run
 
-    def _join(self, work: Work, limit: int | None) -> Run | None:
+    def _join(self, work: Work, limit: int | None, open_runs: list[Run]) -> None:
         run = _find_open_run(work)
         if run is None:
-            return None
+            return
         if run.state == RunState.PAUSED:
             self._warn(f"{work}: {PAUSED.format(run.pk)}")
-            return None
+            return
+        open_runs.append(run)
         bound = "" if limit is None else "; its own limit holds" if run.limit else "; it has no limit"
         self.stdout.write(f"{work}: run {run.pk} is joined{bound}.")
-        return run
 
     def _wait(self, run_ids: Sequence[UUID]) -> None:
-        try:
-            last = self._show(run_ids)
-        except KeyboardInterrupt as exc:
-            raise CommandError(GOES_ON, returncode=INTERRUPTED) from exc
+        last = self._show(run_ids)
         self.stdout.write(
             f"{last.done} done, {last.reused} of them by the label of an identical question; {last.failed} given up."
         )
