@@ -48,7 +48,7 @@ class Extent:
     is_quick: bool
 
 
-QUICK = Extent(block=250, most=500, state=60, is_quick=True)
+QUICK = Extent(block=250, most=500, state=200, is_quick=True)
 FULL = Extent(block=1_000, most=6_000, state=300, is_quick=False)
 
 
@@ -203,7 +203,7 @@ def make_well(state: str, broker: Broker, proxy: FaultyProxy) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, two minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, three minutes")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     extent = QUICK if arguments.quick else FULL
