@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _CUE_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*\*?")
@@ -29,39 +30,32 @@ def count_cues(words: Sequence[str], cues: Sequence[str]) -> int:
     """
     index = _index(tuple(cues))
     line = f" {' '.join(words)} "
-    possible = {cue for word in words for cue in index.by_first_word.get(word, ())} | index.of_any_first_word
-    return sum(index.patterns[cue].search(line) is not None for cue in possible)
+    possible = chain(index.of_any_first_word, *(index.by_first_word.get(word, ()) for word in set(words)))
+    return sum(pattern.search(line) is not None for pattern in possible)
 
 
 @dataclass(frozen=True, slots=True)
 class _CueIndex:
-    """A list of cues by the word that each begins with: few of a hundred can occur in a question."""
+    """A list of cues, each as a pattern, by its first word: few of a hundred can occur in a question."""
 
-    patterns: list[re.Pattern[str]]
-    by_first_word: dict[str, list[int]]
-    of_any_first_word: frozenset[int]
+    by_first_word: dict[str, list[re.Pattern[str]]]
+    of_any_first_word: list[re.Pattern[str]]
 
 
 @lru_cache(maxsize=_COMPILED_LISTS)
 def _index(cues: tuple[str, ...]) -> _CueIndex:
-    by_first_word: dict[str, list[int]] = {}
-    of_any: set[int] = set()
-    for number, cue in enumerate(cues):
-        first = next(iter(_CUE_WORD.findall(_fold(cue))), None)
-        if first is None:
-            continue
-        if first.endswith("*"):
-            of_any.add(number)
-        else:
-            by_first_word.setdefault(first, []).append(number)
-    return _CueIndex([_compile(cue) for cue in cues], by_first_word, frozenset(of_any))
+    by_first_word: dict[str, list[re.Pattern[str]]] = {}
+    of_any_first_word: list[re.Pattern[str]] = []
+    for words in filter(None, map(_CUE_WORD.findall, map(_fold, cues))):
+        alike = of_any_first_word if words[0].endswith("*") else by_first_word.setdefault(words[0], [])
+        alike.append(_compile(words))
+    return _CueIndex(by_first_word, of_any_first_word)
 
 
 def _fold(text: str) -> str:
     return text.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
 
 
-def _compile(cue: str) -> re.Pattern[str]:
-    """The cue as a pattern over words with a space on each side; nothing in a cue is a pattern of its own."""
-    words = [word.replace("*", "[^ ]*") for word in _CUE_WORD.findall(_fold(cue))]
-    return re.compile(f" {' '.join(words)} " if words else r"(?!)")
+def _compile(words: Sequence[str]) -> re.Pattern[str]:
+    """A cue as a pattern over words with a space on each side; nothing in a cue is a pattern of its own."""
+    return re.compile(f" {' '.join(word.replace('*', '[^ ]*') for word in words)} ")
