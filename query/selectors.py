@@ -12,15 +12,17 @@ from query.errors import ThreadNotFound
 from query.models import QuestionAnswer, Thread
 
 HISTORY_LENGTH = 6
-# what a row of a list shows, and how its category is named: the rest of a category's row is long
-SHOWN = (
-    "project_id",
+# A row of a list: columns that are shown as they are, and what tells how its category is named. The rest of a
+# category's row is long.
+SHOWN_AS_THEY_ARE = (
     "created_at",
     "updated_at",
     "last_activity_at",
     "first_question",
     "total_questions",
     "is_uncertain",
+)
+LABEL = (
     "category_source",
     "category_confidence",
     *(
@@ -33,7 +35,8 @@ SHOWN = (
 
 def threads_of(project_id: UUID) -> QuerySet[Thread]:
     """The project's threads with their categories, in one query."""
-    return Thread.objects.filter(project_id=project_id).select_related("category__reassigned_to").only(*SHOWN)
+    threads = Thread.objects.filter(project_id=project_id).select_related("category__reassigned_to")
+    return threads.only("project_id", *SHOWN_AS_THEY_ARE, *LABEL)
 
 
 def with_question_answers(threads: QuerySet[Thread]) -> QuerySet[Thread]:

@@ -10,6 +10,7 @@ from rest_framework import serializers
 
 from knowledge.serializers import MetadataField, Text
 from query.models import QuestionAnswer, Thread
+from query.selectors import SHOWN_AS_THEY_ARE
 from query.services import Asker
 
 MAX_QUESTION_LENGTH = 10_000
@@ -146,12 +147,7 @@ class ThreadRow(serializers.ModelSerializer[Thread]):
         fields = [
             "id",
             "project",
-            "created_at",
-            "updated_at",
-            "last_activity_at",
-            "first_question",
-            "total_questions",
-            "is_uncertain",
+            *SHOWN_AS_THEY_ARE,
             "category",
             "category_source",
             "category_confidence",
@@ -163,12 +159,7 @@ class ThreadRow(serializers.ModelSerializer[Thread]):
         return {
             "id": instance.pk,
             "project": instance.project_id,
-            "created_at": instance.created_at,
-            "updated_at": instance.updated_at,
-            "last_activity_at": instance.last_activity_at,
-            "first_question": instance.first_question,
-            "total_questions": instance.total_questions,
-            "is_uncertain": instance.is_uncertain,
+            **{name: getattr(instance, name) for name in SHOWN_AS_THEY_ARE},
             "category": self.get_category(instance),
             "category_source": self.get_category_source(instance),
             "category_confidence": self.get_category_confidence(instance),

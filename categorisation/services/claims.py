@@ -54,8 +54,7 @@ _CLAIM = f"""
     , claimed AS (
         UPDATE query_thread t {_LEASE} FROM due WHERE t.id = due.id RETURNING {_CLAIMED}, t.created_at AS begun_at
     )
-    SELECT id, project_id, first_question, classify_attempts, classify_after, category_id FROM claimed
-    ORDER BY begun_at DESC
+    SELECT {_CLAIMED} FROM claimed t ORDER BY begun_at DESC
 """
 _CLAIM_SAMPLE = f"""
     UPDATE categorisation_previewthread p {_LEASE} FROM due JOIN query_thread t ON t.id = due.thread_id
