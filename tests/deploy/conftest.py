@@ -148,12 +148,16 @@ class Checkout:
             time.sleep(0.05)
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Iterator[Checkout]:
-    # PostgreSQL's account must get through pytest's private folders when root runs the tests
+def let_others_pass(tmp_path: Path) -> None:
+    """PostgreSQL's account must get through pytest's private folders when root runs the tests."""
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest-", "popen-", "test_")):
             folder.chmod(folder.stat().st_mode | 0o111)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Checkout]:
+    let_others_pass(tmp_path)
     for name, text in {
         "stand_in.py": SERVER,
         "gunicorn.py": GUNICORN,

@@ -14,6 +14,7 @@ import pytest
 from deploy.local import postgres
 from deploy.local.errors import BinaryMissing, DataUnreachable
 from deploy.local.postgres import Postgres
+from tests.deploy.conftest import let_others_pass
 
 
 @pytest.fixture
@@ -55,9 +56,7 @@ def test_binaries_that_the_account_cannot_reach_are_copied_to_where_it_can(
     shutil.copytree(installed / "share", package / installed.name / "share", symlinks=True, copy_function=os.link)
     monkeypatch.setattr(postgres, "_candidates", lambda: iter([package / installed.name / "bin"]))
     monkeypatch.setattr(postgres, "ROOTS_STATE_FOLDER", tmp_path / "state")
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest-", "popen-", "test_")):
-            folder.chmod(folder.stat().st_mode | 0o111)
+    let_others_pass(tmp_path)
     found = postgres.find_binaries({}, user)
     if user is None:  # not root: our own account reaches its own folder
         assert found == package / installed.name / "bin"
