@@ -71,9 +71,14 @@ def resolve_citations(text: str, source_count: int) -> tuple[str, set[int]]:
         return "".join(f"[{number}]" for number in resolved)
 
     def change(prose: str) -> str:
-        return _CITATION_GROUP.sub(replace, _CITATION_DEFINITION.sub("", prose))
+        return _CITATION_GROUP.sub(replace, drop_definitions(prose))
 
     return map_prose(text, change).strip(), cited
+
+
+def drop_definitions(text: str) -> str:
+    """Return the text without the lines that say where a footnote's number leads."""
+    return _CITATION_DEFINITION.sub("", text)
 
 
 def escape_citations(text: str) -> str:
