@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from knowledge.errors import EndpointRefused, EndpointUnavailable
 from knowledge.event_loop import LoopThread
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 # Where the endpoint does not say when to come back.
 RETRY_AFTER_S = 5
@@ -71,9 +72,39 @@ class OpenAIEndpoint:
         try:
             return connection.loop.run(self._attempt(request, connection.client), timeout_s=self._timeout_s)
         except TimeoutError:
-            raise EndpointUnavailable(
-                f"The {self._called} did not answer within {self._timeout_s:g} s.", retry_after_s=RETRY_AFTER_S
-            ) from None
+            raise self._late() from None
+
+    def stream(
+        self, request: Callable[[openai.AsyncOpenAI, Callable[[Item], None]], Awaitable[None]]
+    ) -> Iterator[Item]:
+        """Yield what `request` emits, as it comes; closing this ends the request.
+
+        It is asked anew only as long as nothing was emitted. Raises as `call` does.
+        """
+        connection = self._get_connection()
+
+        async def produce(emit: Callable[[Item], None]) -> None:
+            has_begun = False
+
+            def note_and_emit(item: Item) -> None:
+                nonlocal has_begun
+                has_begun = True
+                emit(item)
+
+            async def ask(client: openai.AsyncOpenAI) -> None:
+                try:
+                    await request(client, note_and_emit)
+                except openai.OpenAIError as exc:
+                    if has_begun:
+                        raise self._translate(exc) from None
+                    raise
+
+            await self._attempt(ask, connection.client)
+
+        try:
+            yield from connection.loop.stream(produce, timeout_s=self._timeout_s)
+        except TimeoutError:
+            raise self._late() from None
 
     def close(self) -> None:
         """Close connections and end the background thread; the next call opens them again."""
@@ -119,6 +150,11 @@ class OpenAIEndpoint:
                 self._connection = _Connection(client, LoopThread(f"openai-{self._called}"), os.getpid())
             return self._connection
 
+    def _late(self) -> EndpointUnavailable:
+        return EndpointUnavailable(
+            f"The {self._called} did not answer within {self._timeout_s:g} s.", retry_after_s=RETRY_AFTER_S
+        )
+
     def _translate(self, exc: openai.OpenAIError) -> EndpointUnavailable:
         if isinstance(exc, openai.APITimeoutError):
             return EndpointUnavailable(f"The {self._called} did not answer in time.", retry_after_s=RETRY_AFTER_S)
@@ -137,15 +173,44 @@ async def read_bounded(request: AbstractAsyncContextManager[openai.AsyncAPIRespo
     Raises the SDK's errors, also for what goes wrong in the middle of a body, which the SDK does not translate.
     """
     body = bytearray()
+    async with aclosing(_read_parts(request)) as parts:
+        async for part in parts:
+            body += part
+            if len(body) > max_bytes:
+                break
+    return bytes(body)
+
+
+async def read_events(
+    request: AbstractAsyncContextManager[openai.AsyncAPIResponse[Any]],
+    take: Callable[[bytes], bool],
+    *,
+    max_bytes: int,
+) -> None:
+    """Make the SDK's streaming request and give `take` the data of its server-sent events, one line each, as they come,
+    until it returns False.
+
+    What comes after `max_bytes` is left unread. Raises as `read_bounded` does.
+    """
+    size, rest = 0, b""
+    async with aclosing(_read_parts(request)) as parts:
+        async for part in parts:
+            size += len(part)
+            *lines, rest = (rest + part).split(b"\n")
+            for line in lines:
+                if line.startswith(b"data:") and not take(line.removeprefix(b"data:").strip()):
+                    return
+            if size > max_bytes:
+                return
+
+
+async def _read_parts(request: AbstractAsyncContextManager[openai.AsyncAPIResponse[Any]]) -> AsyncGenerator[bytes, None]:
     async with request as response:
         try:
             async for part in response.iter_bytes():
-                body += part
-                if len(body) > max_bytes:
-                    break
+                yield part
         except Exception:  # noqa: BLE001 - the transport below the SDK, and so its errors, differ between versions
             raise openai.APIConnectionError(request=response.http_request) from None
-    return bytes(body)
 
 
 async def _bound_response(response: Any) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import QuerySet
+from django.http import StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -16,6 +21,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from query import selectors, services
+from query.event_stream import CONTENT_TYPE, client_of, write_events
 from query.lists import ThreadList
 from query.models import Thread
 from query.serializers import (
@@ -29,6 +35,7 @@ from query.serializers import (
     ThreadRow,
 )
 from query.services import Asker
+from teams.models import Project
 from teams.permissions import key_of
 
 A_QUESTION = OpenApiExample(
@@ -57,11 +64,59 @@ AN_ANSWER = OpenApiExample(
 )
 
 
-class ProjectChat(APIView):
-    """Ask a project's bot; with `thread_id`, as a follow-up in that thread."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question that was understood, and where it belongs."""
+
+    project: Project
+    question: str
+    thread: Thread | None = None
+    asker: Asker | None = None
+
+
+class JSONUntilItStreams(DefaultContentNegotiation):
+    """A client that accepts event streams alone is answered, too; its errors are JSON."""
+
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
+STREAM = (
+    "Server-sent events: `sources` (`{relevant_sources}`), then `delta` (`{text}`) as often as there is text, then "
+    "exactly one of `done` (the body of the call without `/stream`) and `error` (the body of an error, with its `status` "
+    "and `retry_after_s`). A comment, `: ping`, comes at least every 15 seconds. Where `done` has another answer than the "
+    "deltas together, the model took back what it had begun, and `done` counts. Whoever hangs up before the end ends "
+    "the answer, too: nothing of it is kept."
+)
+
+
+class ProjectQuestions(APIView):
+    """Questions to a project's bot; with `thread_id`, follow-ups in that thread."""
 
     scopes: ClassVar = {"post": "chat"}
 
+    def read(self, request: Request, project_id: UUID) -> Asked:
+        asked = ChatQuestion(data=request.data)
+        asked.is_valid(raise_exception=True)
+        thread_id = asked.validated_data.get("thread_id")
+        thread = selectors.find_thread(thread_id, project_id) if thread_id else None
+        return Asked(key_of(request).project, asked.validated_data["question"], thread, asked.asker())
+
+
+class ThreadQuestions(APIView):
+    """Follow-ups: what came before in the thread is taken into account."""
+
+    scopes: ClassVar = {"post": "chat"}
+
+    def read(self, request: Request, thread_id: UUID) -> Asked:
+        key = key_of(request)
+        thread = selectors.find_thread(thread_id, key.project_id)
+        asked = FollowUpQuestion(data=request.data)
+        asked.is_valid(raise_exception=True)
+        return Asked(key.project, asked.validated_data["question"], thread)
+
+
+class ProjectChat(ProjectQuestions):
     @extend_schema(
         operation_id="chat",
         summary="Ask a question",
@@ -71,18 +126,10 @@ class ProjectChat(APIView):
         tags=["chat"],
     )
     def post(self, request: Request, project_id: UUID) -> Response:
-        asked = ChatQuestion(data=request.data)
-        asked.is_valid(raise_exception=True)
-        thread_id = asked.validated_data.get("thread_id")
-        thread = selectors.find_thread(thread_id, project_id) if thread_id else None
-        return _answer(request, asked, thread, asked.asker())
+        return _answer(self.read(request, project_id))
 
 
-class ThreadChat(APIView):
-    """Ask a follow-up: what came before in the thread is taken into account."""
-
-    scopes: ClassVar = {"post": "chat"}
-
+class ThreadChat(ThreadQuestions):
     @extend_schema(
         operation_id="follow_up",
         summary="Ask a follow-up",
@@ -91,16 +138,59 @@ class ThreadChat(APIView):
         tags=["chat"],
     )
     def post(self, request: Request, thread_id: UUID) -> Response:
-        thread = selectors.find_thread(thread_id, key_of(request).project_id)
-        asked = FollowUpQuestion(data=request.data)
-        asked.is_valid(raise_exception=True)
-        return _answer(request, asked, thread)
+        return _answer(self.read(request, thread_id))
 
 
-def _answer(request: Request, asked: FollowUpQuestion, thread: Thread | None, asker: Asker | None = None) -> Response:
-    question = asked.validated_data["question"]
-    exchange = services.ask(project=key_of(request).project, question=question, thread=thread, asker=asker)
+class ProjectChatStream(ProjectQuestions):
+    content_negotiation_class = JSONUntilItStreams
+
+    @extend_schema(
+        operation_id="chat_stream",
+        summary="Ask a question, and read the answer while it is written",
+        description=STREAM,
+        request=ChatQuestion,
+        responses={(200, CONTENT_TYPE): str},
+        examples=[A_QUESTION],
+        tags=["chat"],
+    )
+    def post(self, request: Request, project_id: UUID) -> StreamingHttpResponse:
+        return _stream(self, request, self.read(request, project_id))
+
+
+class ThreadChatStream(ThreadQuestions):
+    content_negotiation_class = JSONUntilItStreams
+
+    @extend_schema(
+        operation_id="follow_up_stream",
+        summary="Ask a follow-up, and read the answer while it is written",
+        description=STREAM,
+        request=FollowUpQuestion,
+        responses={(200, CONTENT_TYPE): str},
+        tags=["chat"],
+    )
+    def post(self, request: Request, thread_id: UUID) -> StreamingHttpResponse:
+        return _stream(self, request, self.read(request, thread_id))
+
+
+def _answer(asked: Asked) -> Response:
+    exchange = services.ask(project=asked.project, question=asked.question, thread=asked.thread, asker=asked.asker)
     return Response(ChatAnswer(exchange).data)
+
+
+def _stream(view: APIView, request: Request, asked: Asked) -> StreamingHttpResponse:
+    make = partial(
+        services.ask_in_parts,
+        project=asked.project,
+        question=asked.question,
+        thread=asked.thread,
+        asker=asked.asker,
+    )
+    handle, context = view.get_exception_handler(), view.get_exception_handler_context()
+    events = write_events(make, describe=lambda error: handle(error, context), is_gone=client_of(request.META))
+    connection.close()  # nothing more is read here, and the answer may take its time
+    # proxies that gather an answer before they pass it on are asked not to
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingHttpResponse(events, content_type=CONTENT_TYPE, headers=headers)
 
 
 class ProjectRetrieval(APIView):

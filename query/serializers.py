@@ -97,6 +97,12 @@ class ChatAnswer(serializers.Serializer[QuestionAnswer]):
     timings = Timings()
 
 
+class FoundSources(serializers.Serializer[Any]):
+    """What a streamed answer may cite, before it is written."""
+
+    relevant_sources = RelevantSource(many=True)
+
+
 class RetrievalQuestion(serializers.Serializer[Any]):
     query = QuestionText()
     top_k = serializers.IntegerField(min_value=1, max_value=50, default=10)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Value
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from query import composition, selectors
-from query.agent import Answer, Passage
+from query.agent import Answer, AnswerPart, Passage, SourcesFound
 from query.errors import ThreadNotFound
 from query.models import QuestionAnswer, Thread
 from query.signals import thread_started
@@ -40,14 +41,39 @@ def ask(*, project: Project, question: str, thread: Thread | None = None, asker:
     """
     history = selectors.recent_exchanges(thread) if thread else []
     answer = composition.agent_for(project.pk).answer(question, history)
-    if thread is None:
-        return _start_thread(project, question, answer, asker or Asker())
-    return _continue_thread(thread, question, answer)
+    return _save(project, question, answer, thread, asker)
+
+
+def ask_in_parts(
+    *, project: Project, question: str, thread: Thread | None = None, asker: Asker | None = None
+) -> Iterator[AnswerPart | QuestionAnswer]:
+    """As `ask`, part by part: the sources, pieces of the text, and last, when all is written down, the exchange.
+
+    It runs in a lane of its own: the database's connections that it opens are closed while the model is asked, and at
+    the end. Closed before its end it leaves no trace.
+    """
+    try:
+        history = selectors.recent_exchanges(thread) if thread else []
+        with closing(composition.agent_for(project.pk).stream(question, history)) as parts:
+            for part in parts:
+                if isinstance(part, SourcesFound):
+                    connection.close()
+                yield _save(project, question, part, thread, asker) if isinstance(part, Answer) else part
+    finally:
+        connection.close()
 
 
 def retrieve(*, project_id: UUID, query: str, top_k: int, filters: dict[str, Any] | None = None) -> Sequence[Passage]:
     """The passages that a question about `query` would be answered from, best first."""
     return composition.retriever_for(project_id, filters).retrieve(query, top_k).passages
+
+
+def _save(
+    project: Project, question: str, answer: Answer, thread: Thread | None, asker: Asker | None
+) -> QuestionAnswer:
+    if thread is None:
+        return _start_thread(project, question, answer, asker or Asker())
+    return _continue_thread(thread, question, answer)
 
 
 def _start_thread(project: Project, question: str, answer: Answer, asker: Asker) -> QuestionAnswer:

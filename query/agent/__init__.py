@@ -8,6 +8,7 @@ from __future__ import annotations
 from query.agent.protocols import (
     REFUSAL_MARKER,
     Answer,
+    AnswerPart,
     ChunkSearch,
     Exchange,
     LLMClient,
@@ -17,6 +18,9 @@ from query.agent.protocols import (
     Retrieval,
     Retriever,
     Source,
+    SourcesFound,
+    StreamingLLMClient,
+    TextWritten,
     Timings,
 )
 from query.agent.quoting import QuotingLLM
@@ -27,6 +31,7 @@ __all__ = [
     "REFUSAL_MARKER",
     "UNKNOWN_ANSWER",
     "Answer",
+    "AnswerPart",
     "ChunkSearch",
     "Exchange",
     "HybridRetriever",
@@ -40,5 +45,8 @@ __all__ = [
     "Retrieval",
     "Retriever",
     "Source",
+    "SourcesFound",
+    "StreamingLLMClient",
+    "TextWritten",
     "Timings",
 ]

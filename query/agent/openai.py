@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
+from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
 from knowledge.embedders.characters import replace_lone_surrogates
 from knowledge.errors import EndpointUnavailable
-from knowledge.openai_endpoint import OpenAIEndpoint, read_bounded
+from knowledge.openai_endpoint import OpenAIEndpoint, read_bounded, read_events
 from query.agent.prompts import write_answering_messages, write_rewriting_messages
 from query.agent.protocols import Exchange, Prompt
 from query.errors import LLMUnavailable
@@ -19,7 +22,9 @@ from query.errors import LLMUnavailable
 MAX_ANSWER_CHARACTERS = 20_000
 MAX_BODY_BYTES = 2_000_000
 MAX_REWRITTEN_CHARACTERS = 1_000
+MAX_STREAM_BYTES = 20_000_000  # an event for each word has a hundred times its size
 # Some models think aloud before they answer.
+_THINK, _THOUGHT = "<think>", "</think>"
 _THOUGHTS = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 
 
@@ -44,6 +49,38 @@ class OpenAILLM:
         """Return the model's answer in Markdown. Raises LLMUnavailable."""
         return self._complete(write_answering_messages(prompt))[:MAX_ANSWER_CHARACTERS]
 
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        """Yield the model's answer in Markdown, as it comes; closing this ends the call. Raises LLMUnavailable."""
+        messages = _sendable(write_answering_messages(prompt))
+        written = 0
+        try:
+            for piece in drop_thoughts(self._endpoint.stream(partial(self._read_pieces, messages))):
+                yield piece[: MAX_ANSWER_CHARACTERS - written]
+                written += len(piece)
+                if written >= MAX_ANSWER_CHARACTERS:
+                    return
+        except EndpointUnavailable as exc:
+            raise LLMUnavailable(str(exc), retry_after_s=exc.retry_after_s) from None
+        if not written:
+            raise LLMUnavailable("The model answered nothing.")
+
+    async def _read_pieces(
+        self, messages: list[dict[str, str]], client: AsyncOpenAI, emit: Callable[[str], None]
+    ) -> None:
+        reader = _PieceReader(emit)
+        await read_events(
+            client.chat.completions.with_streaming_response.create(
+                model=self._model,
+                messages=cast("list[ChatCompletionMessageParam]", messages),
+                temperature=0,
+                stream=True,
+            ),
+            reader.take,
+            max_bytes=MAX_STREAM_BYTES,
+        )
+        if not reader.has_ended:
+            raise LLMUnavailable("The model's answer broke off.")
+
     def make_self_contained(self, question: str, history: Sequence[Exchange]) -> str:
         """Return the question as the model rewrites it; as it is when what comes back is no question's size."""
         rewritten = self._complete(write_rewriting_messages(question, history)).strip().strip('"').strip()
@@ -56,13 +93,12 @@ class OpenAILLM:
         self._endpoint.close()
 
     def _complete(self, messages: list[dict[str, str]]) -> str:
-        sendable = [{**message, "content": replace_lone_surrogates(message["content"])} for message in messages]
         try:
             body = self._endpoint.call(
                 lambda client: read_bounded(
                     client.chat.completions.with_streaming_response.create(
                         model=self._model,
-                        messages=cast("list[ChatCompletionMessageParam]", sendable),
+                        messages=cast("list[ChatCompletionMessageParam]", _sendable(messages)),
                         temperature=0,
                     ),
                     max_bytes=MAX_BODY_BYTES,
@@ -75,6 +111,57 @@ class OpenAILLM:
         return _read_text(body)
 
 
+@dataclass(slots=True)
+class _PieceReader:
+    """Reads a streamed completion, event by event, trusting nothing in it."""
+
+    emit: Callable[[str], None]
+    has_ended: bool = False
+
+    def take(self, data: bytes) -> bool:
+        """Emit the event's text, if it has any; return whether more is to come. Raises LLMUnavailable."""
+        if data == b"[DONE]":
+            self.has_ended = True
+            return False
+        try:
+            event: Any = json.loads(data)
+            choices = event["choices"]
+            text = choices[0]["delta"].get("content") if choices else None
+            self.has_ended |= bool(choices and choices[0].get("finish_reason"))
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            raise _nonsense() from None
+        if text is not None and not isinstance(text, str):
+            raise _nonsense()
+        if text:
+            self.emit(replace_lone_surrogates(text).replace("\0", ""))
+        return True
+
+
+def drop_thoughts(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the pieces of an answer without the thoughts and the space that it may begin with."""
+    held = ""
+    waiting = iter(pieces)
+    for piece in waiting:
+        held += piece
+        begun = held.lstrip()
+        if _THINK.startswith(begun) or (begun.startswith(_THINK) and _THOUGHT not in begun):
+            continue
+        if said := _THOUGHTS.sub("", held, count=1).lstrip():
+            yield said
+            yield from waiting
+            return
+    if held := held.strip():  # it ended in the middle of a thought, or was one
+        yield _THOUGHTS.sub("", held, count=1).strip()
+
+
+def _sendable(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{**message, "content": replace_lone_surrogates(message["content"])} for message in messages]
+
+
+def _nonsense() -> LLMUnavailable:
+    return LLMUnavailable("The model answered something that is no chat completion.")
+
+
 def _read_text(body: bytes) -> str:
     """Return the first choice's text, trusting nothing in the body."""
     try:
@@ -84,7 +171,7 @@ def _read_text(body: bytes) -> str:
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         text = None
     if not isinstance(text, str):
-        raise LLMUnavailable("The model answered something that is no chat completion.")
+        raise _nonsense()
     said = replace_lone_surrogates(_THOUGHTS.sub("", text, count=1)).replace("\0", "").strip()
     if not said:
         raise LLMUnavailable("The model answered nothing.")

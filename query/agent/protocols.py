@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +96,23 @@ class Answer:
     standalone_question: str
 
 
+@dataclass(frozen=True, slots=True)
+class SourcesFound:
+    """The first part of an answer that is made in parts: what it may cite. It may yet cite nothing."""
+
+    relevant_sources: tuple[RelevantSource, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextWritten:
+    """The next piece of an answer's text."""
+
+    text: str
+
+
+AnswerPart = SourcesFound | TextWritten | Answer
+
+
 class ChunkSearch(Protocol):
     """Finds chunks in the documents of one project."""
 
@@ -123,6 +140,15 @@ class LLMClient(Protocol):
 
     def make_self_contained(self, question: str, history: Sequence[Exchange]) -> str:
         """Return the question such that it can be understood, and searched for, without the conversation."""
+        ...
+
+
+@runtime_checkable
+class StreamingLLMClient(LLMClient, Protocol):
+    """An LLMClient that tells what it writes while it does."""
+
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        """Yield in pieces what `generate` would return, space at its ends aside; closing it ends the call."""
         ...
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from query.agent.deltas import DeltaWriter
 from query.agent.markup import make_snippet, resolve_citations
 from query.agent.protocols import (
     REFUSAL_MARKER,
     Answer,
+    AnswerPart,
     Exchange,
     LLMClient,
     Passage,
@@ -18,6 +20,9 @@ from query.agent.protocols import (
     Retrieval,
     Retriever,
     Source,
+    SourcesFound,
+    StreamingLLMClient,
+    TextWritten,
     Timings,
 )
 from query.agent.sections import join_sections
@@ -72,6 +77,32 @@ class RAGAgent:
         started_at = time.perf_counter()
         text = self._llm.generate(prepared.prompt)
         return self.finish(prepared, text, generate_ms=_since_ms(started_at))
+
+    def stream(self, question: str, history: Sequence[Exchange] = ()) -> Iterator[AnswerPart]:
+        """Yield the sources, the text in pieces, and last the whole answer that `answer` would return.
+
+        The pieces joined are the answer's text, or, where the model took back what it had begun, not its beginning:
+        what counts is the whole. Closing this ends the model's call. Raises as `answer` does.
+        """
+        prepared = self.prepare(question, history)
+        yield SourcesFound(prepared.relevant_sources)
+        started_at = time.perf_counter()
+        deltas = DeltaWriter(len(prepared.relevant_sources))
+        for piece in self._generate_pieces(prepared.prompt):
+            if text := deltas.feed(piece):
+                yield TextWritten(text)
+        generate_ms = _since_ms(started_at) if prepared.prompt else 0.0
+        answer = self.finish(prepared, deltas.written, generate_ms=generate_ms)
+        if text := deltas.finish(answer.text):
+            yield TextWritten(text)
+        yield answer
+
+    def _generate_pieces(self, prompt: Prompt | None) -> Iterable[str]:
+        if prompt is None:
+            return (REFUSAL_MARKER,)
+        if isinstance(self._llm, StreamingLLMClient):
+            return self._llm.stream(prompt)
+        return (self._llm.generate(prompt),)
 
     def prepare(self, question: str, history: Sequence[Exchange] = ()) -> PreparedAnswer:
         """Do all that comes before generation: make the question self-contained, retrieve, number the sources."""

@@ -1,0 +1,60 @@
+"""Parts that are made in a lane of their own, so that whoever takes them can look after something else meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
+
+from knowledge.cancellation import Cancellation, Cancelled, cancellable_by
+
+Part = TypeVar("Part")
+TICK_S = 0.5
+
+
+def make_aside(make: Callable[[], Iterator[Part]], *, tick_s: float = TICK_S) -> Iterator[Part | None]:
+    """Yield what `make()` yields, and None whenever nothing came for `tick_s`. Raises what it raises.
+
+    Closing this before the end cancels what the lane waits for, and no part is made after the one in hand.
+    """
+    lane = _Lane(make)
+    lane.start()
+    try:
+        while True:
+            try:
+                outcome = lane.outcomes.get(timeout=tick_s)
+            except Empty:
+                yield None
+                continue
+            if outcome is None:
+                return
+            if isinstance(outcome, BaseException):
+                raise outcome
+            yield outcome[0]
+    finally:
+        lane.cancellation.request()
+
+
+class _Lane(threading.Thread, Generic[Part]):
+    """Makes the parts. Its end is told by None, or by the exception that ended it."""
+
+    def __init__(self, make: Callable[[], Iterator[Part]]) -> None:
+        super().__init__(name="answer", daemon=True)
+        self._make = make
+        self.cancellation = Cancellation()
+        self.outcomes: SimpleQueue[tuple[Part] | BaseException | None] = SimpleQueue()
+
+    def run(self) -> None:
+        try:
+            with cancellable_by(self.cancellation), closing(self._make()) as parts:
+                for part in parts:
+                    self.outcomes.put((part,))
+                    if self.cancellation.is_requested:
+                        return
+            self.outcomes.put(None)
+        except Cancelled:
+            return
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever takes the parts
+            self.outcomes.put(error)
