@@ -204,7 +204,9 @@ async def read_events(
                 return
 
 
-async def _read_parts(request: AbstractAsyncContextManager[openai.AsyncAPIResponse[Any]]) -> AsyncGenerator[bytes, None]:
+async def _read_parts(
+    request: AbstractAsyncContextManager[openai.AsyncAPIResponse[Any]],
+) -> AsyncGenerator[bytes, None]:
     async with request as response:
         try:
             async for part in response.iter_bytes():

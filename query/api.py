@@ -83,10 +83,10 @@ class JSONUntilItStreams(DefaultContentNegotiation):
 
 STREAM = (
     "Server-sent events: `sources` (`{relevant_sources}`), then `delta` (`{text}`) as often as there is text, then "
-    "exactly one of `done` (the body of the call without `/stream`) and `error` (the body of an error, with its `status` "
-    "and `retry_after_s`). A comment, `: ping`, comes at least every 15 seconds. Where `done` has another answer than the "
-    "deltas together, the model took back what it had begun, and `done` counts. Whoever hangs up before the end ends "
-    "the answer, too: nothing of it is kept."
+    "exactly one of `done` (the body of the call without `/stream`) and `error` (the body of an error, with its "
+    "`status` and `retry_after_s`). A comment, `: ping`, comes at least every 15 seconds. Where `done` has another "
+    "answer than the deltas together, the model took back what it had begun, and `done` counts. Whoever hangs up "
+    "before the end ends the answer, too: nothing of it is kept."
 )
 
 

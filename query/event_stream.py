@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from query.agent import SourcesFound, TextWritten
 from query.models import QuestionAnswer
 from query.serializers import ChatAnswer, FoundSources
-from query.streaming import make_aside
+from query.streaming import Parts, make_aside
 
 CONTENT_TYPE = "text/event-stream"
 PING = b": ping\n\n"
@@ -25,7 +25,7 @@ Part = SourcesFound | TextWritten | QuestionAnswer
 
 
 def write_events(
-    make: Callable[[], Iterator[Part]], *, describe: Callable[[Exception], Response], is_gone: Callable[[], bool]
+    make: Callable[[], Parts[Part]], *, describe: Callable[[Exception], Response], is_gone: Callable[[], bool]
 ) -> Iterator[bytes]:
     """The events of the answer that `make` makes in parts, exactly one terminal one, and pings while nothing comes.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from query import composition, selectors
-from query.agent import Answer, AnswerPart, Passage, SourcesFound
+from query.agent import Answer, Passage, SourcesFound, TextWritten
 from query.errors import ThreadNotFound
 from query.models import QuestionAnswer, Thread
 from query.signals import thread_started
@@ -46,7 +46,7 @@ def ask(*, project: Project, question: str, thread: Thread | None = None, asker:
 
 def ask_in_parts(
     *, project: Project, question: str, thread: Thread | None = None, asker: Asker | None = None
-) -> Iterator[AnswerPart | QuestionAnswer]:
+) -> Generator[SourcesFound | TextWritten | QuestionAnswer, None, None]:
     """As `ask`, part by part: the sources, pieces of the text, and last, when all is written down, the exchange.
 
     It runs in a lane of its own: the database's connections that it opens are closed while the model is asked, and at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -11,10 +11,11 @@ from typing import Generic, TypeVar
 from knowledge.cancellation import Cancellation, Cancelled, cancellable_by
 
 Part = TypeVar("Part")
+Parts = Generator[Part, None, None]
 TICK_S = 0.5
 
 
-def make_aside(make: Callable[[], Iterator[Part]], *, tick_s: float = TICK_S) -> Iterator[Part | None]:
+def make_aside(make: Callable[[], Parts[Part]], *, tick_s: float = TICK_S) -> Parts[Part | None]:
     """Yield what `make()` yields, and None whenever nothing came for `tick_s`. Raises what it raises.
 
     Closing this before the end cancels what the lane waits for, and no part is made after the one in hand.
@@ -40,7 +41,7 @@ def make_aside(make: Callable[[], Iterator[Part]], *, tick_s: float = TICK_S) ->
 class _Lane(threading.Thread, Generic[Part]):
     """Makes the parts. Its end is told by None, or by the exception that ended it."""
 
-    def __init__(self, make: Callable[[], Iterator[Part]]) -> None:
+    def __init__(self, make: Callable[[], Parts[Part]]) -> None:
         super().__init__(name="answer", daemon=True)
         self._make = make
         self.cancellation = Cancellation()

@@ -3,7 +3,8 @@
     python -m tests.openai_server [--port N] [--mode ok] [--delay-s 1.0]
 
 It prints its base URL on one line when it is ready. `POST /mode` with `{"mode": ...}` changes its mood, `GET /requests`
-tells how many requests came and the paths and authorizations of the last ones.
+tells how many requests came, how many of those that waited were abandoned by their client, and the paths and
+authorizations of the last ones.
 
 In mode `ok` chat completions quote the first source of the prompt, or repeat the question where there is none, and
 embeddings are deterministic unit vectors: texts that share words are near each other.
@@ -16,6 +17,8 @@ import base64
 import hashlib
 import json
 import re
+import select
+import socket
 import subprocess
 import sys
 import threading
@@ -44,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._send(200, {"count": self.server.count, "last": self.server.last})
+        self._send(200, {"count": self.server.count, "last": self.server.last, "abandoned": self.server.abandoned})
 
     def do_POST(self) -> None:
         payload = json.loads(self.rfile.read(int(self.headers.get("content-length", "0"))) or b"{}")
@@ -60,11 +63,18 @@ class Handler(BaseHTTPRequestHandler):
         self._misbehave(self.server.mode, payload)
 
     def _misbehave(self, mode: str, payload: dict[str, Any]) -> None:
-        answer = json.dumps(_answer(self.path, payload)).encode()
+        is_streamed = bool(payload.get("stream"))
+        answer = (
+            _events(_answer(self.path, payload)) if is_streamed else json.dumps(_answer(self.path, payload)).encode()
+        )
         if mode == "slow":
             self._wait(self.server.delay_s)
         elif mode == "hang":
+            if is_streamed:  # it begins, and then thinks
+                self._start(200, len(answer) * 2)
+                self.wfile.write(answer[: len(answer) // 2])
             self._wait(LONGEST_WAIT_S)
+            self.close_connection = True
         elif mode == "drip":
             self._drip(answer)
         elif mode == "break_off":
@@ -85,9 +95,14 @@ class Handler(BaseHTTPRequestHandler):
             self._send_bytes(200, answer, {})
 
     def _wait(self, seconds: float) -> None:
+        """Until then, the next mode, or the client's going away, which `GET /requests` tells."""
         mode, end = self.server.mode, time.monotonic() + seconds
         while time.monotonic() < end and self.server.mode == mode:
-            time.sleep(0.05)
+            readable, _, _ = select.select([self.connection], [], [], 0.05)
+            if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                with self.server.lock:
+                    self.server.abandoned += 1
+                return
 
     def _drip(self, answer: bytes) -> None:
         self._start(200, 1_000_000)
@@ -137,6 +152,7 @@ class Server(ThreadingHTTPServer):
         self.mode = mode
         self.delay_s = delay_s
         self.count = 0
+        self.abandoned = 0
         self.last: list[dict[str, Any]] = []
         self.lock = threading.Lock()
 
@@ -152,6 +168,17 @@ def _answer(path: str, payload: dict[str, Any]) -> dict[str, Any]:
     said = _complete(payload["messages"][-1]["content"])
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
     return {"id": "1", "object": "chat.completion", "created": 0, "model": payload.get("model"), "choices": [choice]}
+
+
+def _events(answer: dict[str, Any]) -> bytes:
+    """The answer in events of a word each, and one of its role, as providers send them."""
+    words = re.findall(r"\S+\s*", answer["choices"][0]["message"]["content"])
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, *({"content": word} for word in words), {}]
+    lines = []
+    for delta in deltas:
+        choice = {"index": 0, "delta": delta, "finish_reason": None if delta else "stop"}
+        lines.append(f"data: {json.dumps({**answer, 'object': 'chat.completion.chunk', 'choices': [choice]})}\n\n")
+    return ("".join(lines) + "data: [DONE]\n\n").encode()
 
 
 def _complete(request: str) -> str:
@@ -186,7 +213,7 @@ class RunningServer:
             return
 
     def read_requests(self) -> dict[str, Any]:
-        """Return `count`, and `last`: the path and the authorization of the last requests."""
+        """Return `count`, `abandoned`, and `last`: the path and the authorization of the last requests."""
         with urllib.request.urlopen(f"{self.base_url.removesuffix('/v1')}/requests", timeout=5) as response:
             told: dict[str, Any] = json.load(response)
             return told

@@ -8,9 +8,7 @@ from query.agent.markup import drop_definitions, resolve_citations
 from query.agent.protocols import REFUSAL_MARKER
 
 # Whether text ends in the middle of what may yet become a citation, or the link that follows one.
-_OPEN = re.compile(
-    r"(?:[\[\u3010]\^?(?:\d[\d\s,;^]*(?:\u2020[^\u3011\]\n]{0,80})?)?|[\]\u3011]\([^()\n]{0,300})$"
-)
+_OPEN = re.compile(r"(?:[\[\u3010]\^?(?:\d[\d\s,;^]*(?:\u2020[^\u3011\]\n]{0,80})?)?|[\]\u3011]\([^()\n]{0,300})$")
 # A line of which a part alone may be read otherwise than the whole: code, a fence, a definition of a citation.
 _WHOLE_LINE_ONLY = re.compile(r"[`~]|^[ >]*(?:\[|$)")
 _LEAST_NEW_CHARACTERS = 12

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -49,7 +49,7 @@ class OpenAILLM:
         """Return the model's answer in Markdown. Raises LLMUnavailable."""
         return self._complete(write_answering_messages(prompt))[:MAX_ANSWER_CHARACTERS]
 
-    def stream(self, prompt: Prompt) -> Iterator[str]:
+    def stream(self, prompt: Prompt) -> Generator[str, None, None]:
         """Yield the model's answer in Markdown, as it comes; closing this ends the call. Raises LLMUnavailable."""
         messages = _sendable(write_answering_messages(prompt))
         written = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 from query.agent.deltas import DeltaWriter
@@ -78,7 +78,7 @@ class RAGAgent:
         text = self._llm.generate(prepared.prompt)
         return self.finish(prepared, text, generate_ms=_since_ms(started_at))
 
-    def stream(self, question: str, history: Sequence[Exchange] = ()) -> Iterator[AnswerPart]:
+    def stream(self, question: str, history: Sequence[Exchange] = ()) -> Generator[AnswerPart, None, None]:
         """Yield the sources, the text in pieces, and last the whole answer that `answer` would return.
 
         The pieces joined are the answer's text, or, where the model took back what it had begun, not its beginning:

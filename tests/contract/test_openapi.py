@@ -17,7 +17,9 @@ WITHOUT_A_BODY = ("/pause/", "/resume/", "/cancel/")
 
 PROMISED = [
     ("post", f"{PROJECT}/chat"),
+    ("post", f"{PROJECT}/chat/stream"),
     ("post", "/query/v1/threads/{thread_id}/chat"),
+    ("post", "/query/v1/threads/{thread_id}/chat/stream"),
     ("post", f"{PROJECT}/retrieval"),
     ("get", f"{PROJECT}/threads/"),
     ("get", f"{PROJECT}/threads/{{thread_id}}/"),

@@ -20,10 +20,9 @@ def in_pieces(text: str, size: int) -> list[str]:
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
-parts = st.sampled_from(
-    ["Yes [1] ", "no [3], ", "[1,", " 2]", "[", "1", "]", "(", "http://x y", ")", "\n", " ", "`", "```\n", "> ", "~~~\n"]
-    + ["[2]: ", "word ", "\\", "\r\n", "\u3010", "\u2020source", "\u3011", "^", ";", "a sentence of words "]
-)
+brackets = ["[1,", " 2]", "[", "1", "]", "(", "http://x y", ")", "[2]: ", "\u3010", "\u2020source", "\u3011", "^", ";"]
+lines = ["\n", " ", "\r\n", "`", "```\n", "> ", "~~~\n", "\\"]
+parts = st.sampled_from([*brackets, *lines, "Yes [1] ", "no [3], ", "word ", "a sentence of words "])
 answers = st.lists(parts, max_size=40).map("".join)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from knowledge.cancellation import Cancellation, Cancelled, cancellable_by
 from query.agent import Exchange, RAGAgent
-from query.agent.openai import OpenAILLM, _read_text
+from query.agent.openai import _THOUGHTS, OpenAILLM, _read_text, drop_thoughts
 from query.errors import LLMUnavailable
 from tests.knowledge import misbehaving_server
 from tests.openai_server import MODES, RETRY_AFTER_S, RunningServer, running_openai_server
@@ -68,6 +72,72 @@ def test_every_fault_ends_in_bounded_time_as_unavailable(server: RunningServer, 
     assert caught.value.retry_after_s == (RETRY_AFTER_S if mode in ("429", "500") else 5)
     server.set_mode("ok")
     llm.close()
+
+
+def test_a_streamed_answer_comes_in_pieces_and_is_the_same(llm: OpenAILLM):
+    pieces = list(llm.stream(QUESTION))
+    assert len(pieces) > 3
+    assert "".join(pieces) == llm.generate(QUESTION)
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in ("ok", "slow")])
+def test_every_fault_of_a_stream_ends_in_bounded_time_as_unavailable(server: RunningServer, mode: str):
+    server.set_mode(mode)
+    llm = impatient(server)
+    started_at = time.monotonic()
+    with pytest.raises(LLMUnavailable):
+        list(llm.stream(QUESTION))
+    assert time.monotonic() - started_at < BOUND_S
+    server.set_mode("ok")
+    llm.close()
+
+
+def test_a_stream_that_has_begun_is_not_asked_for_again(server: RunningServer, llm: OpenAILLM):
+    server.set_mode("break_off")
+    before = server.read_requests()["count"]
+    with pytest.raises(LLMUnavailable):
+        list(llm.stream(QUESTION))
+    assert server.read_requests()["count"] == before + 1
+
+
+@pytest.mark.parametrize("way", ["closed", "cancelled"])
+def test_a_stream_that_nobody_reads_any_more_ends_the_call(server: RunningServer, llm: OpenAILLM, way: str):
+    server.set_mode("hang")
+    before = server.read_requests()["abandoned"]
+    cancellation = Cancellation()
+    with cancellable_by(cancellation):
+        pieces = llm.stream(QUESTION)
+        assert next(pieces)
+        if way == "closed":
+            pieces.close()
+        else:
+            cancellation.request()
+            with pytest.raises(Cancelled):
+                list(pieces)
+    deadline = time.monotonic() + BOUND_S
+    while server.read_requests()["abandoned"] == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_call_that_is_cancelled_ends_at_once(server: RunningServer, llm: OpenAILLM):
+    server.set_mode("hang")
+    cancellation = Cancellation()
+    threading.Timer(0.3, cancellation.request).start()
+    started_at = time.monotonic()
+    with cancellable_by(cancellation), pytest.raises(Cancelled):
+        llm.generate(QUESTION)
+    assert time.monotonic() - started_at < 8.0  # its timeout is 10
+
+
+thoughts = st.lists(st.sampled_from(["<think>", "</think>", "<thi", "nk>", " ", "\n", "Yes [1].", "<"]), max_size=8)
+
+
+@given(thoughts)
+@example(["<think>", "hm", "</think>", "\n", "Yes"])
+@example(["<think>", "never ended"])
+def test_thoughts_are_no_part_of_a_stream_either(pieces: list[str]):
+    assert "".join(drop_thoughts(pieces)).strip() == _THOUGHTS.sub("", "".join(pieces), count=1).strip()
 
 
 def test_a_slow_answer_within_the_time_is_an_answer(server: RunningServer, llm: OpenAILLM):
