@@ -10,6 +10,7 @@ from uuid import UUID
 
 import numpy as np
 from django.conf import settings
+from django.db import connection
 from django.utils.module_loading import import_string
 from numpy.typing import NDArray
 
@@ -45,7 +46,20 @@ class ProjectChunks:
 
 def agent_for(project_id: UUID) -> RAGAgent:
     """The agent that answers from the project's documents."""
-    return RAGAgent(retriever_for(project_id), llm(), top_k=settings.ENVIRONMENT.retrieval_top_k)
+    environment = settings.ENVIRONMENT
+    waits = environment.llm != "quoting"
+    return RAGAgent(
+        retriever_for(project_id),
+        llm(),
+        top_k=environment.retrieval_top_k,
+        before_wait=_release_connection if waits else lambda: None,
+    )
+
+
+def _release_connection() -> None:
+    """Hold none of the database's connections, which are few, for the minute that a model may take."""
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 def retriever_for(project_id: UUID, filters: dict[str, Any] | None = None) -> HybridRetriever:

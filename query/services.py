@@ -49,15 +49,13 @@ def ask_in_parts(
 ) -> Generator[SourcesFound | TextWritten | QuestionAnswer, None, None]:
     """As `ask`, part by part: the sources, pieces of the text, and last, when all is written down, the exchange.
 
-    It runs in a lane of its own: the database's connections that it opens are closed while the model is asked, and at
-    the end. Closed before its end it leaves no trace.
+    It runs in a lane of its own, whose connection to the database is closed at the end. Closed before its end it leaves
+    no trace.
     """
     try:
         history = selectors.recent_exchanges(thread) if thread else []
         with closing(composition.agent_for(project.pk).stream(question, history)) as parts:
             for part in parts:
-                if isinstance(part, SourcesFound):
-                    connection.close()
                 yield _save(project, question, part, thread, asker) if isinstance(part, Answer) else part
     finally:
         connection.close()

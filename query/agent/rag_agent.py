@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 from query.agent.deltas import DeltaWriter
@@ -58,13 +58,23 @@ class RAGAgent:
         llm: writes the answer.
         top_k: passages to look at.
         max_sources: documents that an answer may cite.
+        before_wait: called ahead of each call of the model: whatever is held may be given back for that time.
     """
 
-    def __init__(self, retriever: Retriever, llm: LLMClient, *, top_k: int = 8, max_sources: int = 5) -> None:
+    def __init__(
+        self,
+        retriever: Retriever,
+        llm: LLMClient,
+        *,
+        top_k: int = 8,
+        max_sources: int = 5,
+        before_wait: Callable[[], None] = lambda: None,
+    ) -> None:
         self._retriever = retriever
         self._llm = llm
         self._top_k = top_k
         self._max_sources = max_sources
+        self._before_wait = before_wait
 
     def answer(self, question: str, history: Sequence[Exchange] = ()) -> Answer:
         """Answer a question of a thread whose earlier exchanges are `history`, oldest first.
@@ -74,6 +84,7 @@ class RAGAgent:
         prepared = self.prepare(question, history)
         if prepared.prompt is None:
             return self.finish(prepared, REFUSAL_MARKER, generate_ms=0.0)
+        self._before_wait()
         started_at = time.perf_counter()
         text = self._llm.generate(prepared.prompt)
         return self.finish(prepared, text, generate_ms=_since_ms(started_at))
@@ -100,6 +111,7 @@ class RAGAgent:
     def _generate_pieces(self, prompt: Prompt | None) -> Iterable[str]:
         if prompt is None:
             return (REFUSAL_MARKER,)
+        self._before_wait()
         if isinstance(self._llm, StreamingLLMClient):
             return self._llm.stream(prompt)
         return (self._llm.generate(prompt),)
@@ -109,6 +121,7 @@ class RAGAgent:
         started_at = time.perf_counter()
         standalone = question
         if history:
+            self._before_wait()
             rewritten = self._llm.make_self_contained(question, history).strip()
             standalone = (rewritten or question)[:_MAX_QUESTION_CHARACTERS]
         rewriting_ms = _since_ms(started_at) if history else 0.0
