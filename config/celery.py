@@ -6,7 +6,7 @@ import os
 
 from celery import Celery
 
-from config import redis_transport
+from config import redis_transport, tracing
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -14,3 +14,4 @@ redis_transport.install()
 app = Celery("parley", task_cls="config.nudging:NudgingTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+tracing.follow_requests_into_tasks()

@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from observability.logs import LogFormat
+
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
@@ -27,6 +29,7 @@ class Environment(BaseSettings):
     allowed_hosts: Annotated[list[str], NoDecode] = ["*"]
     csrf_trusted_origins: Annotated[list[str], NoDecode] = []
     log_level: LogLevel = "INFO"
+    log_format: LogFormat = "line"
 
     # its neighbours
     database_url: SecretStr

@@ -11,9 +11,24 @@ from django.http.request import RawPostDataException
 from django.urls import is_valid_path
 
 from config.errors import error_response
+from observability import request_id
 
 DRAINED_BYTES = 64 * 1024
 Handler = Callable[[HttpRequest], HttpResponse]
+
+
+class RequestIdMiddleware:
+    """Give every request an id, or take the one that a proxy gave it, and tell it to whoever asked."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        given = request_id.accept_or_make(request.headers.get(request_id.HEADER))
+        with request_id.serving(given):
+            response = self._get_response(request)
+        response[request_id.HEADER] = given
+        return response
 
 
 class OptionalTrailingSlashMiddleware:

@@ -22,6 +22,8 @@ from collections.abc import Callable
 from celery import Celery, Task
 from kombu.messaging import Producer
 
+from observability import request_id
+
 logger = logging.getLogger(__name__)
 
 QUEUE_LENGTH = 1_000
@@ -193,4 +195,10 @@ class NudgingTask(Task):  # type: ignore[misc]  # celery has no types
         if self.app.conf.task_always_eager:
             self.apply(args=args)
             return
-        nudger.submit(lambda: publisher.publish(self, args))
+        asked_by = request_id.current()
+
+        def publish() -> None:
+            with request_id.serving(asked_by):
+                publisher.publish(self, args)
+
+        nudger.submit(publish)

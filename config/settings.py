@@ -10,6 +10,7 @@ import dj_database_url
 import django_stubs_ext
 
 from config.environment import read_environment
+from observability.logs import configure
 
 django_stubs_ext.monkeypatch()
 
@@ -41,6 +42,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.middleware.OptionalTrailingSlashMiddleware",
@@ -206,13 +208,6 @@ CELERY_BEAT_SCHEDULE = {
 
 # -- Logs -------------------------------------------------------------------------------------------------------------
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": ENVIRONMENT.log_level},
-    "loggers": {"httpx": {"level": "WARNING"}, "openai": {"level": "WARNING"}},
-}
+LOGGING = configure(ENVIRONMENT.log_format, ENVIRONMENT.log_level)
 
 SILENCED_SYSTEM_CHECKS: list[str] = []

@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 from gunicorn.glogging import Logger
 
+from observability import request_id
+
 
 class EscapingLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
     """Writes the path as it was sent, percent-encoded: decoded, it may hold line ends and control characters."""
@@ -15,3 +17,9 @@ class EscapingLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
         atoms: dict[str, Any] = super().atoms(*arguments)
         path = str(atoms.get("U", "")).encode("latin-1", "replace")  # as WSGI hands bytes on
         return {**atoms, "U": quote(path, safe="/:@!$&'()*+,;=~-._")}
+
+    def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
+        """The line names the request as the application's own lines do."""
+        named = (value for name, value in resp.headers if name.lower() == request_id.HEADER.lower())
+        with request_id.serving(next(named, request_id.NONE)):
+            super().access(resp, req, environ, request_time)

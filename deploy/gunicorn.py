@@ -10,6 +10,8 @@ import os
 import threading
 from pathlib import Path
 
+from observability.logs import configure
+
 wsgi_app = "config.wsgi:application"
 bind = "0.0.0.0:" + os.environ.get("PORT", "8002")
 worker_class = "gthread"
@@ -24,6 +26,8 @@ accesslog = "-"
 logger_class = "deploy.access_log.EscapingLogger"
 access_log_format = '%(h)s "%(m)s %(U)s %(H)s" %(s)s %(B)s %(M)sms'  # no query strings: they may hold questions
 loglevel = os.environ.get("LOG_LEVEL", "info").lower()
+logconfig_dict = configure("json" if os.environ.get("LOG_FORMAT") == "json" else "line", loglevel.upper())
+logconfig_dict["loggers"] |= {name: {"propagate": True} for name in ("gunicorn.error", "gunicorn.access")}
 control_socket_disable = True
 _memory = Path("/dev/shm")  # noqa: S108  # gunicorn makes unnamed files there
 worker_tmp_dir = str(_memory) if _memory.is_dir() else None  # heartbeats must not wait for a disk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -186,7 +187,12 @@ def _stream(view: APIView, request: Request, asked: Asked) -> StreamingHttpRespo
         asker=asked.asker,
     )
     handle, context = view.get_exception_handler(), view.get_exception_handler_context()
-    events = write_events(make, describe=lambda error: handle(error, context), is_gone=client_of(request.META))
+    events = write_events(
+        make,
+        describe=lambda error: handle(error, context),
+        is_gone=client_of(request.META),
+        context=copy_context(),
+    )
     connection.close()  # nothing more is read here, and the answer may take its time
     # proxies that gather an answer before they pass it on are asked not to
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from contextvars import Context
 from typing import Any
 
 import orjson
@@ -25,16 +26,20 @@ Part = SourcesFound | TextWritten | QuestionAnswer
 
 
 def write_events(
-    make: Callable[[], Parts[Part]], *, describe: Callable[[Exception], Response], is_gone: Callable[[], bool]
+    make: Callable[[], Parts[Part]],
+    *,
+    describe: Callable[[Exception], Response],
+    is_gone: Callable[[], bool],
+    context: Context | None = None,
 ) -> Iterator[bytes]:
     """The events of the answer that `make` makes in parts, exactly one terminal one, and pings while nothing comes.
 
     It ends without another word when the asker `is_gone`, and so does the answer. `describe` turns what is raised into
-    the response that a call without streaming would get.
+    the response that a call without streaming would get. `context` is the request's, which is over when this begins.
     """
     silent_since = time.monotonic()
     yield PING  # the headers go out with it: whoever waits sees that it was heard
-    with closing(make_aside(make)) as parts:
+    with closing(make_aside(make, context=context)) as parts:
         try:
             for part in parts:
                 if is_gone():

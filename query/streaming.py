@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
+from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -15,12 +16,16 @@ Parts = Generator[Part, None, None]
 TICK_S = 0.5
 
 
-def make_aside(make: Callable[[], Parts[Part]], *, tick_s: float = TICK_S) -> Parts[Part | None]:
+def make_aside(
+    make: Callable[[], Parts[Part]], *, context: Context | None = None, tick_s: float = TICK_S
+) -> Parts[Part | None]:
     """Yield what `make()` yields, and None whenever nothing came for `tick_s`. Raises what it raises.
+
+    It is made in a copy of `context`, by default of the one in which the first part is asked for.
 
     Closing this before the end cancels what the lane waits for, and no part is made after the one in hand.
     """
-    lane = _Lane(make)
+    lane = _Lane(make, context or copy_context())
     lane.start()
     try:
         while True:
@@ -41,13 +46,17 @@ def make_aside(make: Callable[[], Parts[Part]], *, tick_s: float = TICK_S) -> Pa
 class _Lane(threading.Thread, Generic[Part]):
     """Makes the parts. Its end is told by None, or by the exception that ended it."""
 
-    def __init__(self, make: Callable[[], Parts[Part]]) -> None:
+    def __init__(self, make: Callable[[], Parts[Part]], context: Context) -> None:
         super().__init__(name="answer", daemon=True)
         self._make = make
+        self._context = context.copy()
         self.cancellation = Cancellation()
         self.outcomes: SimpleQueue[tuple[Part] | BaseException | None] = SimpleQueue()
 
     def run(self) -> None:
+        self._context.run(self._run)
+
+    def _run(self) -> None:
         try:
             with cancellable_by(self.cancellation), closing(self._make()) as parts:
                 for part in parts:

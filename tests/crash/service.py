@@ -73,7 +73,7 @@ class Service:
     ) -> Child:
         ready = self.neighbours.folder / f"ready-{find_free_port()}"
         argv = ["celery", "-A", "config", "worker", "-Q", queues, "-n", f"{ready.name}@%h", "-c", str(concurrency)]
-        argv += ["--without-gossip", "--without-mingle", "--include", "deploy.worker_ready"]
+        argv += ["--loglevel=INFO", "--without-gossip", "--without-mingle", "--include", "deploy.worker_ready"]
         given = {"WORKER_READY_FILE": str(ready), **(environment or {})}
         return self._start("worker", argv, given, ready.exists)
 
