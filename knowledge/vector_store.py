@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowledge.errors import EmbedderChanged, LibraryMissing, VectorStoreRefused, VectorStoreUnavailable
+from observability import request_id
 from vectordb.client import (
     ChunkInput,
     Client,
@@ -110,11 +111,16 @@ class VectorStore(Protocol):
         ...
 
 
+def _name_request() -> dict[str, str]:
+    current = request_id.current()
+    return {} if current == request_id.NONE else {request_id.HEADER: current}
+
+
 class VectordbStore:
     """Our own vector database, by its HTTP client."""
 
     def __init__(self, base_url: str, *, api_key: str | None = None, timeout_s: float = 10.0) -> None:
-        self._client = Client(base_url, api_key=api_key, timeout_s=timeout_s)
+        self._client = Client(base_url, api_key=api_key, timeout_s=timeout_s, make_headers=_name_request)
         self._probe = Client(base_url, api_key=api_key, timeout_s=min(timeout_s, READY_TIMEOUT_S))
 
     def ensure_library(self, library_id: str, *, name: str, dimension: int) -> None:

@@ -31,6 +31,7 @@ def _add_serve(commands: Any) -> None:
         help="when the writes that wait for a library keep more memory, further ones get 503"
         " (VECTORDB_MAX_QUEUED_BYTES; default 256 MiB)",
     )
+    serve.add_argument("--log-format", help="line (for people; the default) or json (VECTORDB_LOG_FORMAT)")
     serve.add_argument("--insecure", action="store_true", help="allow an address beyond loopback without an API key")
 
 
@@ -40,7 +41,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     from vectordb.server.settings import Settings
 
-    named = ("data", "host", "port", "max_body_bytes", "max_queued_bytes")
+    named = ("data", "host", "port", "max_body_bytes", "max_queued_bytes", "log_format")
     given = {name: getattr(arguments, name) for name in named if getattr(arguments, name) is not None}
     try:
         settings = Settings(**given)

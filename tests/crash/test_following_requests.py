@@ -38,9 +38,12 @@ def test_a_chat_is_found_by_its_id_in_the_web_servers_and_the_workers_lines(serv
     path = bot.chat_path.removesuffix("chat") + way
     answer = web.client.post(path, json={"question": QUESTION}, headers=headers)
     assert answer.headers["X-Request-ID"] == "follow-me.1"
+    wait_until(lambda: lines_of(web.child.command.log_path, "follow-me.1"), 5, "the web server logs it")
     (line,) = lines_of(web.child.command.log_path, "follow-me.1")
     assert line["logger"] == "gunicorn.access"
     assert QUESTION not in web.child.command.log_path.read_text()
+    searched = (neighbours.folder / "log" / "vectordb.log").read_text()
+    assert "[follow-me.1] vectordb.requests: POST /v1/libraries/" in searched
     wait_until(lambda: lines_of(worker.command.log_path, "follow-me.1"), 20, "the worker labelled it")
     (line,) = lines_of(worker.command.log_path, "follow-me.1")
     assert "categorisation.tasks.classify_thread" in line["message"]

@@ -88,7 +88,7 @@ class ServerProcess:
     def _wait_for_url(self) -> str:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline:
-            found = re.search(r"serving .* on (http://\S+)", self.log.read_text())
+            found = re.search(r"serving .* on (http://[\w.:\[\]]+)", self.log.read_text())
             if found:
                 return found[1]
             if self.process.poll() is not None:

@@ -1,6 +1,6 @@
 """The sync client, one method a call."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, overload
 
@@ -44,10 +44,18 @@ class Client:
     Every method raises `Unavailable` when the database cannot be reached, does not answer in time or answers 5xx;
     `Unauthorized`, `NotFound`, `Conflict` and `Invalid` as the database says. A write that ended in `Unavailable` may
     have been carried out; upserts and deletions can be repeated safely. `timeout_s` bounds each call as a whole.
+    `make_headers` is asked for more headers of each call, such as `X-Request-ID`, which the database's log then names.
     """
 
-    def __init__(self, base_url: str, *, api_key: str | None = None, timeout_s: float = 10.0) -> None:
-        self._transport = Transport(base_url, api_key=api_key, timeout_s=timeout_s)
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 10.0,
+        make_headers: Callable[[], Mapping[str, str]] | None = None,
+    ) -> None:
+        self._transport = Transport(base_url, api_key=api_key, timeout_s=timeout_s, make_headers=make_headers)
 
     def __enter__(self) -> "Client":
         return self

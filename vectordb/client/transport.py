@@ -1,7 +1,7 @@
 """Requests over one pool of connections: errors translated, dropped keep-alive connections forgiven."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -41,7 +41,14 @@ Parameters = Mapping[str, str | int | bool]
 class Transport:
     """Sends JSON, returns JSON. Safe to share between threads."""
 
-    def __init__(self, base_url: str, *, api_key: str | None, timeout_s: float) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None,
+        timeout_s: float,
+        make_headers: Callable[[], Mapping[str, str]] | None = None,
+    ) -> None:
         """`timeout_s` bounds each call as a whole. Raises ValueError for a key that no header can carry."""
         if api_key and not (api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()):
             raise ValueError("the API key must be printable ASCII without spaces around it")
@@ -52,6 +59,7 @@ class Transport:
             keepalive_expiry=_KEEP_ALIVE_S,
         )
         self._timeout_s = timeout_s
+        self._make_headers = make_headers
         self._deadline = Deadline()
         try:
             # The database stands next door: proxies of the environment are none of its business.
@@ -85,7 +93,9 @@ class Transport:
             return self._send(method, path, content, None)
 
     def _send(self, method: str, path: str, content: bytes | None, parameters: Parameters | None) -> bytes:
-        headers = {} if content is None else {"Content-Type": "application/json"}
+        headers = {} if self._make_headers is None else dict(self._make_headers())
+        if content is not None:
+            headers["Content-Type"] = "application/json"
         try:
             with self._http.stream(method, path, content=content, params=parameters, headers=headers) as answer:
                 body = _read_bounded(answer) if answer.is_success else _read_beginning(answer, _MOST_ERROR_BYTES)

@@ -9,6 +9,7 @@ from vectordb.engine import Database
 from vectordb.server import chunks, documents, health, libraries, search
 from vectordb.server.access import RequireAPIKey
 from vectordb.server.description import install_description
+from vectordb.server.log_lines import LogRequests
 from vectordb.server.problems import install_problem_handlers
 from vectordb.server.routing import ServeHead, refuse_unknown_parameters
 from vectordb.server.threads import Threads
@@ -45,6 +46,7 @@ def create_app(database: Database, *, api_key: str | None, max_body_bytes: int) 
     if api_key is not None:
         app.add_middleware(RequireAPIKey, api_key=api_key)
     app.add_middleware(ServeHead)
+    app.add_middleware(LogRequests)
     for room in rooms:
         app.include_router(room.router)
     return app

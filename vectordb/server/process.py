@@ -1,6 +1,7 @@
 """The server process: from settings to a graceful stop."""
 
 import logging
+import logging.config
 import signal
 import socket
 import sys
@@ -10,6 +11,7 @@ import uvicorn
 from vectordb.engine import Database
 from vectordb.errors import DataFolderRefused
 from vectordb.server.app import create_app
+from vectordb.server.log_lines import describe_logging
 from vectordb.server.settings import Settings
 
 _log = logging.getLogger("vectordb")
@@ -22,7 +24,7 @@ _GRACE_S = 20
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. Writes that are under way are finished."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.config.dictConfig(describe_logging(settings.log_format))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
         database = Database(settings.data, max_queued_bytes=settings.max_queued_bytes)

@@ -7,6 +7,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from vectordb.server.log_lines import LogFormat
+
 
 class Settings(BaseSettings):
     """Everything that can be set; a value that is not understood is refused, and never shown."""
@@ -18,6 +20,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8003
     api_key: SecretStr | None = None
     max_body_bytes: Annotated[int, Field(ge=1_024, le=2**31)] = 128 * 1024 * 1024
+    log_format: LogFormat = "line"
     max_queued_bytes: Annotated[int, Field(ge=1_024, le=2**40)] = 256 * 1024 * 1024
 
     @field_validator("data", mode="before")

@@ -1,0 +1,46 @@
+"""A request's line names its id, and nothing of what was asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import httpx
+
+from tests.vectordb.conftest import ServerProcess
+from vectordb.client import Client
+
+StartServer = Callable[..., ServerProcess]
+
+
+def test_a_request_is_found_by_the_id_that_its_caller_gave_it(start_server: StartServer):
+    server = start_server()
+    with Client(server.url, make_headers=lambda: {"X-Request-ID": "follow-me"}) as client:
+        library = client.create_library(name="a secret name", dimension=2)
+    assert "INFO [follow-me] vectordb.requests: POST /v1/libraries 201" in server.log.read_text()
+    assert "a secret name" not in server.log.read_text()
+    answered = httpx.get(f"{server.url}/v1/libraries/{library.id}", headers={"X-Request-ID": "mine.2"})
+    assert answered.headers["X-Request-ID"] == "mine.2"
+
+
+def test_an_id_that_fits_into_no_line_is_replaced(start_server: StartServer):
+    server = start_server()
+    given = httpx.get(f"{server.url}/v1/libraries?a=secret", headers={"X-Request-ID": "a b"}).headers["X-Request-ID"]
+    assert given not in ("", "a b")
+    assert f"[{given}] vectordb.requests: GET /v1/libraries 422" in server.log.read_text()
+    assert "secret" not in server.log.read_text()
+
+
+def test_lines_for_machines_are_json_objects_whatever_a_path_holds(start_server: StartServer):
+    server = start_server(flags=("--log-format", "json"))
+    assert httpx.get(f"{server.url}/v1/%0a%7b%22x/").status_code == 404
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    (line,) = (line for line in lines if line["logger"] == "vectordb.requests" and "404" in line["message"])
+    assert line["level"] == "INFO"
+    assert line["message"].startswith('GET /v1/\\n{"x/ 404')
+
+
+def test_probes_write_no_lines(start_server: StartServer):
+    server = start_server()
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
+    assert "healthz" not in server.log.read_text()
