@@ -33,6 +33,7 @@ class Environment(BaseSettings):
 
     # its neighbours
     database_url: SecretStr
+    database_pool_size: int = Field(default=16, ge=1, le=1000)
     celery_broker_url: SecretStr
     vectordb_url: str = "http://127.0.0.1:8003"
     vectordb_api_key: SecretStr | None = None
@@ -74,6 +75,7 @@ class Environment(BaseSettings):
     sweeper_interval_s: float = Field(default=30.0, gt=0)
 
     # limits
+    calls_per_minute: int = Field(default=3_000, ge=0, le=1_000_000)
     max_document_size_bytes: int = Field(default=5 * 1024 * 1024, gt=0)
 
     @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")

@@ -12,6 +12,8 @@ from django.urls import is_valid_path
 
 from config.errors import error_response
 from observability import request_id
+from teams.rates import Taken
+from teams.throttling import ATTRIBUTE
 
 DRAINED_BYTES = 64 * 1024
 Handler = Callable[[HttpRequest], HttpResponse]
@@ -28,6 +30,22 @@ class RequestIdMiddleware:
         with request_id.serving(given):
             response = self._get_response(request)
         response[request_id.HEADER] = given
+        return response
+
+
+class RateLimitHeadersMiddleware:
+    """Tell whoever called with a key how many calls are left (IETF draft "RateLimit header fields", as of -03)."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self._get_response(request)
+        taken: Taken | None = getattr(request, ATTRIBUTE, None)
+        if taken is not None:
+            response["RateLimit-Limit"] = str(taken.limit)
+            response["RateLimit-Remaining"] = str(taken.remaining)
+            response["RateLimit-Reset"] = str(taken.reset_s)
         return response
 
 

@@ -45,6 +45,7 @@ MIDDLEWARE = [
     "config.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.middleware.RateLimitHeadersMiddleware",
     "config.middleware.OptionalTrailingSlashMiddleware",
     "config.middleware.RequestSizeLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -76,8 +77,10 @@ TEMPLATES = [
 
 # -- PostgreSQL, everywhere -------------------------------------------------------------------------------------------
 
-_DATABASE = dj_database_url.parse(ENVIRONMENT.database_url.get_secret_value(), conn_max_age=60, conn_health_checks=True)
-DATABASES = {"default": {**_DATABASE, "OPTIONS": {"connect_timeout": 5, **_DATABASE.get("OPTIONS", {})}}}
+# CONN_MAX_AGE stays 0: a connection is given back after each request and task, and lent again
+_DATABASE = dj_database_url.parse(ENVIRONMENT.database_url.get_secret_value(), engine="config.database")
+_OPTIONS = {"connect_timeout": 5, "pool_size": ENVIRONMENT.database_pool_size, **_DATABASE.get("OPTIONS", {})}
+DATABASES = {"default": {**_DATABASE, "OPTIONS": _OPTIONS}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # -- People -----------------------------------------------------------------------------------------------------------
@@ -104,6 +107,7 @@ WHITENOISE_USE_FINDERS = True  # the admin's files straight from the packages: n
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["teams.authentication.APIKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["teams.permissions.KeyCoversProject", "teams.permissions.KeyHasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["teams.throttling.KeyThrottle"],
     "DEFAULT_PARSER_CLASSES": ["config.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["config.renderers.FastJSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "config.pagination.KeysetPagination",
@@ -115,7 +119,7 @@ REST_FRAMEWORK = {
 DRF_STANDARDIZED_ERRORS = {
     "EXCEPTION_HANDLER_CLASS": "config.errors.ContractExceptionHandler",
     "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
-    "ALLOWED_ERROR_STATUS_CODES": ["400", "401", "403", "404", "409", "413", "415", "503"],
+    "ALLOWED_ERROR_STATUS_CODES": ["400", "401", "403", "404", "409", "413", "415", "429", "503"],
     "ERROR_SCHEMAS": {
         "409": "config.openapi.ConflictResponse",
         "413": "config.openapi.TooLargeResponse",

@@ -1,9 +1,9 @@
 """The web server's settings, the same at home and in a container. gunicorn reads this file; WEB_CONCURRENCY,
 WEB_THREADS and LOG_LEVEL move what may need moving.
 
-Threads, because a chat spends its time waiting for a model or the vector database. `timeout` is no limit of a
-request here: a threaded worker answers the arbiter's heartbeat while its threads wait, and every wait in the service
-has a bound of its own.
+Many threads, because a chat spends its time waiting for a model, and holds no connection to the database meanwhile.
+`timeout` is no limit of a request here: a threaded worker answers the arbiter's heartbeat while its threads wait, and
+every wait in the service has a bound of its own.
 """
 
 import os
@@ -16,7 +16,7 @@ wsgi_app = "config.wsgi:application"
 bind = "0.0.0.0:" + os.environ.get("PORT", "8002")
 worker_class = "gthread"
 workers = int(os.environ.get("WEB_CONCURRENCY") or "2")
-threads = int(os.environ.get("WEB_THREADS") or "16")
+threads = int(os.environ.get("WEB_THREADS") or "64")
 preload_app = True  # load Django once, fork it
 timeout = 120
 graceful_timeout = 25

@@ -93,7 +93,7 @@ class APIKeyForm(forms.ModelForm[ProjectAPIKey]):
 
     class Meta:
         model = ProjectAPIKey
-        fields = ["project", "name", "scopes", "expires_at"]
+        fields = ["project", "name", "scopes", "calls_per_minute", "expires_at"]
 
     def clean_expires_at(self) -> datetime | None:
         expires_at: datetime | None = self.cleaned_data["expires_at"]
@@ -122,7 +122,11 @@ class ProjectAPIKeyAdmin(ChoosesById, admin.ModelAdmin[ProjectAPIKey]):
             super().save_model(request, obj, form, change)
             return
         row, plain = services.create_api_key(
-            project=obj.project, name=obj.name, scopes=obj.scopes, expires_at=obj.expires_at
+            project=obj.project,
+            name=obj.name,
+            scopes=obj.scopes,
+            expires_at=obj.expires_at,
+            calls_per_minute=obj.calls_per_minute,
         )
         obj.pk, obj.shown_part = row.pk, row.shown_part
         messages.warning(request, f"The key is {plain} - copy it now, it is not shown again.")

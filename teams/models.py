@@ -11,6 +11,7 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 
@@ -124,6 +125,12 @@ class ProjectAPIKey(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    calls_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(1_000_000)],
+        help_text="Left empty: as many as the service allows every key.",
+    )
 
     class Meta:
         verbose_name = "project API key"
@@ -139,3 +146,13 @@ class ProjectAPIKey(models.Model):
         if self.revoked_at is not None and self.revoked_at <= now:
             return False
         return self.expires_at is None or self.expires_at > now
+
+
+class RateBucket(models.Model):
+    """When a key's calls of late will be forgotten (teams/rates.py). Its table is not logged: a crash forgives."""
+
+    api_key = models.OneToOneField(ProjectAPIKey, primary_key=True, on_delete=models.CASCADE, related_name="+")
+    empty_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.api_key_id} until {self.empty_at}"

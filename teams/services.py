@@ -27,7 +27,12 @@ def create_project(*, team_name: str, name: str) -> Project:
 
 
 def create_api_key(
-    *, project: Project, name: str, scopes: Iterable[str], expires_at: datetime | None = None
+    *,
+    project: Project,
+    name: str,
+    scopes: Iterable[str],
+    expires_at: datetime | None = None,
+    calls_per_minute: int | None = None,
 ) -> tuple[ProjectAPIKey, str]:
     """A new key and its plain text, which is not kept anywhere. Raises NoScope or UnknownScope."""
     wanted = check_scopes(scopes)
@@ -39,6 +44,7 @@ def create_api_key(
         key_hash=keys.hash_key(plain),
         scopes=wanted,
         expires_at=expires_at,
+        calls_per_minute=calls_per_minute,
     )
     return row, plain
 

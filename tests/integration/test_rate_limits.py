@@ -1,0 +1,89 @@
+"""A key's limit holds exactly, however many processes and connections its calls come in by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from rest_framework.test import APIClient
+
+from teams import rates
+from teams.models import Project, ProjectAPIKey
+from teams.services import create_api_key
+from tests.crash.conftest import logs_of
+from tests.crash.service import Service
+from tests.factories.teams import ProjectFactory
+from tests.plugin import neighbours
+
+LIMIT = 10
+CALLS = 200
+
+
+@pytest.fixture
+def service(request: pytest.FixtureRequest) -> Iterator[Service]:
+    started = Service(neighbours, "memory://", logs=logs_of(request))
+    yield started
+    started.close()
+
+
+def key_of(project: Project, calls_per_minute: int | None = LIMIT) -> tuple[ProjectAPIKey, str]:
+    return create_api_key(project=project, name="k", scopes=["read"], calls_per_minute=calls_per_minute)
+
+
+def client_of(plain: str) -> APIClient:
+    return APIClient(headers={"X-API-KEY": plain})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_check_22_of_200_calls_at_once_exactly_as_many_pass_as_are_allowed(service: Service):
+    project = ProjectFactory()
+    _, plain = key_of(project)
+    web = service.start_web(environment={"WEB_CONCURRENCY": "2", "WEB_THREADS": "16"})
+    url = f"{web.client.base_url}query/v1/projects/{project.pk}/threads/"
+
+    def call(_: int) -> httpx.Response:
+        return httpx.get(url, headers={"X-API-KEY": plain}, timeout=60)
+
+    with ThreadPoolExecutor(40) as threads:
+        responses = list(threads.map(call, range(CALLS)))
+    assert Counter(response.status_code for response in responses) == {200: LIMIT, 429: CALLS - LIMIT}
+    for response in responses:
+        assert response.headers["RateLimit-Limit"] == str(LIMIT)
+        if response.status_code == 429:
+            assert 1 <= int(response.headers["Retry-After"]) <= 60
+            assert response.headers["RateLimit-Remaining"] == "0"
+            assert response.json()["errors"][0]["code"] == "throttled"
+    remaining = sorted(int(r.headers["RateLimit-Remaining"]) for r in responses if r.status_code == 200)
+    assert remaining == list(range(LIMIT))
+
+
+@pytest.mark.django_db
+def test_each_key_has_its_own_limit_and_other_keys_are_let_pass(project: Project):
+    path = f"/query/v1/projects/{project.pk}/threads/"
+    first, second = client_of(key_of(project, 1)[1]), client_of(key_of(project, None)[1])
+    assert [first.get(path).status_code for _ in range(3)] == [200, 429, 429]
+    assert [second.get(path).status_code for _ in range(3)] == [200, 200, 200]
+    assert int(second.get(path)["RateLimit-Limit"]) > 1
+
+
+@pytest.mark.django_db
+def test_what_is_refused_for_other_reasons_counts_too_and_who_has_no_key_is_told_of_none(project: Project):
+    _, plain = key_of(project, 1)
+    assert client_of(plain).get(f"/query/v1/projects/{project.pk}/threads/", {"page_size": "x"}).status_code == 400
+    assert client_of(plain).get(f"/query/v1/projects/{project.pk}/threads/").status_code == 429
+    assert "RateLimit-Limit" not in APIClient().get(f"/query/v1/projects/{project.pk}/threads/")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_calls_come_back_one_by_one(project: Project):
+    key, _ = key_of(project)
+    per_minute = 600  # one each tenth of a second
+    taken = [rates.take_call(key.pk, per_minute) for _ in range(per_minute + 1)]
+    allowed = sum(each.is_allowed for each in taken)
+    assert per_minute <= allowed + 1
+    refused = next(each for each in reversed([*taken, rates.take_call(key.pk, per_minute)]) if not each.is_allowed)
+    assert refused.retry_after_s == 1
+    assert 55 <= refused.reset_s <= 60
