@@ -28,6 +28,7 @@ class Environment(BaseSettings):
     debug: bool = False
     allowed_hosts: Annotated[list[str], NoDecode] = ["*"]
     csrf_trusted_origins: Annotated[list[str], NoDecode] = []
+    public_url: str = "http://localhost:8002"  # how people reach the service; https:// makes cookies secure and sends HSTS
     log_level: LogLevel = "INFO"
     log_format: LogFormat = "line"
 
