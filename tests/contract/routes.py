@@ -183,8 +183,10 @@ def methods_of(pattern: URLPattern) -> list[str]:
     """What a view serves, but for HEAD and OPTIONS, which go with the others."""
     callback: Any = pattern.callback
     actions: dict[str, str] | None = getattr(callback, "actions", None)
-    served = actions if actions is not None else dir(getattr(callback, "cls", None) or callback.view_class)
-    return [method for method in METHODS[:5] if method in served]
+    view = getattr(callback, "cls", None) or getattr(callback, "view_class", None)
+    if actions is None and view is None:  # a function: whatever it lets pass
+        return ["get"]
+    return [method for method in METHODS[:5] if method in (actions or dir(view))]
 
 
 def _walk(resolver: Any, prefix: str) -> Iterator[tuple[str, URLPattern]]:
