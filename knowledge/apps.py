@@ -7,7 +7,8 @@ class KnowledgeConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from knowledge import checks
+        from knowledge import checks, libraries
 
+        libraries.discard_those_of_deleted_rows()
         register(checks.check_settings)
         checks.refuse_to_start(checks.check_settings())

@@ -8,8 +8,8 @@ its revision and the position, so that a repeated step writes what is there alre
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import secrets
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -171,7 +171,7 @@ class Indexer:
         library, _ = Library.objects.get_or_create(
             project_id=project_id,
             defaults={
-                "vectordb_id": name_library(project_id, fingerprint),
+                "vectordb_id": name_library(project_id),
                 "embedder_fingerprint": fingerprint,
                 "dimension": dimension,
             },
@@ -263,9 +263,9 @@ def check_embedder(library: Library, fingerprint: str, dimension: int) -> None:
         )
 
 
-def name_library(project_id: UUID, fingerprint: str) -> str:
-    """The vector database's id for a project's library: another one for each embedder."""
-    return f"{project_id}-{hashlib.sha256(fingerprint.encode()).hexdigest()[:12]}"
+def name_library(project_id: UUID) -> str:
+    """A new id for a library of the project; the row that keeps it is what finds the library again."""
+    return f"{project_id}-{secrets.token_hex(6)}"
 
 
 def name_chunk(document_id: UUID, revision: int | None, position: int | str) -> str:

@@ -38,6 +38,22 @@ class Library(models.Model):
         return self.vectordb_id
 
 
+class DiscardedLibrary(models.Model):
+    """One of vectordb's libraries that no project uses any more, until vectordb has deleted it.
+
+    `delete_after` leaves those who found it in use the time to end.
+    """
+
+    vectordb_id = models.CharField(max_length=128, primary_key=True)
+    delete_after = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name_plural = "discarded libraries"
+
+    def __str__(self) -> str:
+        return self.vectordb_id
+
+
 class Document(models.Model):
     """A text that a bot knows.
 

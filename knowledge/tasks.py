@@ -6,7 +6,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from knowledge import composition, indexing
+from knowledge import composition, indexing, libraries
 from knowledge.indexing import Outcome
 
 DOCUMENTS_PER_SWEEP = 500
@@ -33,3 +33,11 @@ def sweep_documents() -> None:
         erase_document.nudge(str(document_id))
     for document_id in to_index:
         index_document.nudge(str(document_id))
+    if libraries.are_due():
+        delete_libraries.nudge()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def delete_libraries() -> None:
+    """Delete the libraries that no project uses any more."""
+    libraries.delete_due(composition.vector_store())

@@ -6,7 +6,7 @@ Nothing else in the service imports the database's client, so that another engin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -89,6 +89,10 @@ class VectorStore(Protocol):
 
     def delete_document(self, library_id: str, document_id: str) -> None:
         """Delete a document and all of its chunks; that it is not there is no error."""
+        ...
+
+    def delete_library(self, library_id: str) -> None:
+        """Delete a library with everything in it; that it is not there is no error."""
         ...
 
     def hybrid_search(
@@ -175,6 +179,10 @@ class VectordbStore:
                 self._client.delete_document(library_id, document_id)
             except NotFound:
                 return
+
+    def delete_library(self, library_id: str) -> None:
+        with _translated_errors(), suppress(NotFound):
+            self._client.delete_library(library_id)
 
     def hybrid_search(
         self,

@@ -86,6 +86,10 @@ class InterruptedStore:
         self.before("delete_document")
         self._store.delete_document(library_id, document_id)
 
+    def delete_library(self, library_id: str) -> None:
+        self.before("delete_library")
+        self._store.delete_library(library_id)
+
     def hybrid_search(
         self,
         library_id: str,
