@@ -156,6 +156,7 @@ def test_one_that_is_left_in_a_transaction_is_not_lent_again():
 
 @pytest.mark.django_db(transaction=True)
 def test_one_that_the_server_ended_is_not_lent_again():
+    backend_pid()  # this thread has one of its own before
     pid = in_a_thread(backend_pid)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,14 +43,18 @@ def test_check_22_of_200_calls_at_once_exactly_as_many_pass_as_are_allowed(servi
     project = ProjectFactory()
     _, plain = key_of(project)
     web = service.start_web(environment={"WEB_CONCURRENCY": "2", "WEB_THREADS": "16"})
-    url = f"{web.client.base_url}query/v1/projects/{project.pk}/threads/"
+    url = web.client.base_url.join(f"/query/v1/projects/{project.pk}/threads/")
 
     def call(_: int) -> httpx.Response:
         return httpx.get(url, headers={"X-API-KEY": plain}, timeout=60)
 
+    begun = time.monotonic()
     with ThreadPoolExecutor(40) as threads:
         responses = list(threads.map(call, range(CALLS)))
-    assert Counter(response.status_code for response in responses) == {200: LIMIT, 429: CALLS - LIMIT}
+    earned = int((time.monotonic() - begun) * LIMIT / 60)  # none, unless the calls took seconds
+    statuses = Counter(response.status_code for response in responses)
+    assert LIMIT <= statuses[200] <= LIMIT + earned
+    assert statuses[429] == CALLS - statuses[200]
     for response in responses:
         assert response.headers["RateLimit-Limit"] == str(LIMIT)
         if response.status_code == 429:
@@ -57,7 +62,7 @@ def test_check_22_of_200_calls_at_once_exactly_as_many_pass_as_are_allowed(servi
             assert response.headers["RateLimit-Remaining"] == "0"
             assert response.json()["errors"][0]["code"] == "throttled"
     remaining = sorted(int(r.headers["RateLimit-Remaining"]) for r in responses if r.status_code == 200)
-    assert remaining == list(range(LIMIT))
+    assert remaining[-LIMIT:] == list(range(LIMIT))
 
 
 @pytest.mark.django_db
