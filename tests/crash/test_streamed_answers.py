@@ -15,7 +15,7 @@ from query.models import QuestionAnswer, Thread
 from tests.crash.conftest import logs_of
 from tests.crash.service import Bot, Service, Web, wait_until
 from tests.openai_server import MODES, RunningServer, running_openai_server
-from tests.plugin import neighbours
+from tests.plugin import VectorDBServer, neighbours
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
@@ -36,24 +36,33 @@ def model() -> Iterator[RunningServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def service(django_db_setup: None, vectordb_server: VectorDBServer, model: RunningServer) -> Iterator[Service]:
+    environment = {
+        "LLM": "openai",
+        "LLM_MODEL": "m",
+        "LLM_BASE_URL": model.base_url,
+        "LLM_TIMEOUT_S": "3",
+        "DATABASE_POOL_SIZE": "1",  # who held it while a model is asked would lock everybody out
+    }
+    started = Service(neighbours, neighbours.ensure_broker(), environment)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def running_web(service: Service) -> Web:
+    return service.start_web()
+
+
 @pytest.fixture
-def web(request: pytest.FixtureRequest, bot: Bot, broker: str, model: RunningServer) -> Iterator[Web]:
+def web(
+    request: pytest.FixtureRequest, service: Service, running_web: Web, broker: str, model: RunningServer
+) -> Iterator[Web]:
+    logs_of(request).extend(service.logs)
     model.set_mode("ok")
-    service = Service(
-        neighbours,
-        broker,
-        {
-            "LLM": "openai",
-            "LLM_MODEL": "m",
-            "LLM_BASE_URL": model.base_url,
-            "LLM_TIMEOUT_S": "3",
-            "DATABASE_POOL_SIZE": "1",  # who held it while a model is asked would lock everybody out
-        },
-        logs=logs_of(request),
-    )
-    yield service.start_web()
+    yield running_web
     model.set_mode("ok")  # what hangs is let go
-    service.close()
 
 
 def stream(web: Web, bot: Bot, path: str = "", **body: Any) -> httpx.Response:
