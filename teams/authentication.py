@@ -8,7 +8,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from teams import keys, services
+from teams import keys, selectors, services
 from teams.models import ProjectAPIKey
 
 HEADER = "X-API-KEY"
@@ -23,7 +23,7 @@ class APIKeyAuthentication(BaseAuthentication):
             return None
         if not keys.is_well_formed(plain):
             raise AuthenticationFailed("The API key is not valid.")
-        found = ProjectAPIKey.objects.select_related("project").filter(key_hash=keys.hash_key(plain)).first()
+        found = selectors.find_key(keys.hash_key(plain))
         now = timezone.now()
         if found is None or not found.is_usable(now):
             raise AuthenticationFailed("The API key is not valid.")
