@@ -28,9 +28,13 @@ class Environment(BaseSettings):
     debug: bool = False
     allowed_hosts: Annotated[list[str], NoDecode] = ["*"]
     csrf_trusted_origins: Annotated[list[str], NoDecode] = []
-    public_url: str = "http://localhost:8002"  # how people reach the service; https:// makes cookies secure and sends HSTS
+    public_url: str = (
+        "http://localhost:8002"  # how people reach the service; https:// makes cookies secure and sends HSTS
+    )
     log_level: LogLevel = "INFO"
     log_format: LogFormat = "line"
+    metrics_token: SecretStr | None = None  # who may read /metrics from elsewhere; without one, nobody
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)  # a worker's /metrics; none without
 
     # its neighbours
     database_url: SecretStr

@@ -24,6 +24,7 @@ from knowledge.errors import (
     ModelFilesInvalid,
     VectorStoreUnavailable,
 )
+from observability import metrics
 from query.errors import LLMUnavailable, ThreadNotFound
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class ContractExceptionHandler(ExceptionHandler):  # type: ignore[misc]  # the p
         """A neighbour that is down is told in one line; only what is our own fault with its traceback."""
         if isinstance(exc, Unavailable):
             logger.warning("answered 503: %s", self.exc)
+            if (neighbour := name_neighbour(self.exc)) is not None:
+                metrics.DEPENDENCY_FAILURES.labels(neighbour).inc()
             return
         super().report_exception(exc, response)
 
@@ -87,6 +90,19 @@ TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], Exception
     ((DocumentTooLarge,), lambda error: TooLarge(str(error))),
     ((DocumentUnreadable,), lambda error: ValidationError({error.attr: [str(error)]}, code="unreadable")),
 )
+
+
+NEIGHBOURS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((EmbedderUnavailable, ModelFilesInvalid), "embedder"),
+    ((VectorStoreUnavailable,), "vectordb"),
+    ((LLMUnavailable,), "llm"),
+    ((OperationalError, InterfaceError), "database"),
+)
+
+
+def name_neighbour(exc: Exception) -> str | None:
+    """Whose failure it was, as figures call it."""
+    return next((name for kinds, name in NEIGHBOURS if isinstance(exc, kinds)), None)
 
 
 def translate(exc: Exception) -> Exception:

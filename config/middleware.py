@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
@@ -11,11 +13,13 @@ from django.http.request import RawPostDataException
 from django.urls import is_valid_path
 
 from config.errors import error_response
-from observability import request_id
+from observability import metrics, request_id
 from teams.rates import Taken
 from teams.throttling import ATTRIBUTE
 
 DRAINED_BYTES = 64 * 1024
+KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+NO_ROUTE = "none"  # unknown paths, static files, and what is refused before its path is looked at
 Handler = Callable[[HttpRequest], HttpResponse]
 
 
@@ -31,6 +35,43 @@ class RequestIdMiddleware:
             response = self._get_response(request)
         response[request_id.HEADER] = given
         return response
+
+
+class MetricsMiddleware:
+    """Count every request and measure it, a streamed one to its end."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        started = time.perf_counter()
+        metrics.HTTP_REQUESTS_IN_FLIGHT.inc()
+        try:
+            response = self._get_response(request)
+        except BaseException:
+            metrics.HTTP_REQUESTS_IN_FLIGHT.dec()
+            raise
+        finish = partial(_count, _name_route(request), request.method, response.status_code, started)
+        if response.streaming:
+            response._resource_closers.append(finish)  # type: ignore[attr-defined]  # what Django closes with it
+        else:
+            finish()
+        return response
+
+
+def _name_route(request: HttpRequest) -> str:
+    """The pattern that matched, never the path: there are as many paths as rows. The admin's pages count together."""
+    match = request.resolver_match
+    if match is None:
+        return NO_ROUTE
+    return "admin" if match.app_name == "admin" else match.route
+
+
+def _count(route: str, method: str | None, status_code: int, started: float) -> None:
+    method = method if method in KNOWN_METHODS else "other"
+    metrics.HTTP_REQUESTS_IN_FLIGHT.dec()
+    metrics.HTTP_REQUESTS.labels(route, method, f"{status_code // 100}xx").inc()
+    metrics.HTTP_REQUEST_SECONDS.labels(route, method).observe(time.perf_counter() - started)
 
 
 class RateLimitHeadersMiddleware:

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from celery import Celery, Task
 from kombu.messaging import Producer
 
-from observability import request_id
+from observability import metrics, request_id
 
 logger = logging.getLogger(__name__)
 
@@ -82,12 +82,12 @@ class Nudger:
     def submit(self, publish: Callable[[], object]) -> bool:
         """Hand over one call; False when it was dropped (breaker open or queue full). Never blocks."""
         if time.monotonic() < self._broken_until:
-            return False
+            return _drop()
         self._ensure_thread()
         try:
             self._calls.put_nowait(publish)
         except queue.Full:
-            return False
+            return _drop()
         return True
 
     def flush(self, timeout_s: float = FLUSH_S) -> bool:
@@ -116,15 +116,24 @@ class Nudger:
                 publish = calls.get()
             if time.monotonic() >= self._broken_until:
                 self._publish(publish)
+            else:
+                _drop()
             calls.task_done()
 
     def _publish(self, publish: Callable[[], object]) -> None:
         try:
             publish()
+            metrics.NUDGES.labels("sent").inc()
         except Exception as error:  # noqa: BLE001 - transports raise kinds of their own, and this thread must go on
+            _drop()
             self._broken_until = time.monotonic() + self._breaker_s
             kind = type(error).__name__
             logger.warning("the broker did not take a nudge (%s); the sweeper will find the work", kind)
+
+
+def _drop() -> bool:
+    metrics.NUDGES.labels("dropped").inc()
+    return False
 
 
 class Publisher:

@@ -7,6 +7,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
 from config.health import healthz, readyz
+from config.metrics import metrics
 
 urlpatterns = [
     path("query/v1/", include("categorisation.urls")),
@@ -18,6 +19,7 @@ urlpatterns = [
     path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("healthz", healthz),
     path("readyz", readyz),
+    path("metrics", metrics),
 ]
 
 handler400 = "config.errors.bad_request"

@@ -10,8 +10,10 @@ import os
 import threading
 from pathlib import Path
 
+from observability import metrics_folder
 from observability.logs import configure
 
+metrics_folder.prepare()  # its processes count together, and whichever is asked tells all
 wsgi_app = "config.wsgi:application"
 bind = "0.0.0.0:" + os.environ.get("PORT", "8002")
 worker_class = "gthread"

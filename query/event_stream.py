@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from rest_framework.response import Response
 
+from observability import metrics
 from query.agent import SourcesFound, TextWritten
 from query.models import QuestionAnswer
 from query.serializers import ChatAnswer, FoundSources
@@ -37,11 +38,13 @@ def write_events(
     It ends without another word when the asker `is_gone`, and so does the answer. `describe` turns what is raised into
     the response that a call without streaming would get. `context` is the request's, which is over when this begins.
     """
-    silent_since = time.monotonic()
-    yield PING  # the headers go out with it: whoever waits sees that it was heard
-    with closing(make_aside(make, context=context)) as parts:
-        try:
+    silent_since, end = time.monotonic(), "abandoned"
+    try:
+        yield PING  # the headers go out with it: whoever waits sees that it was heard
+        with closing(make_aside(make, context=context)) as parts:
             for part in parts:
+                if isinstance(part, QuestionAnswer):
+                    end = "done"  # it is kept, whether or not somebody reads of it
                 if is_gone():
                     return
                 now = time.monotonic()
@@ -51,8 +54,11 @@ def write_events(
                 elif now - silent_since >= PING_EVERY_S:
                     silent_since = now
                     yield PING
-        except Exception as error:  # noqa: BLE001 - the status is sent: every failure has to be told here
-            yield _write_error(describe(error))
+    except Exception as error:  # noqa: BLE001 - the status is sent: every failure has to be told here
+        end = "error"
+        yield _write_error(describe(error))
+    finally:
+        metrics.STREAMED_ANSWERS.labels(end).inc()
 
 
 def client_of(environ: dict[str, Any]) -> Callable[[], bool]:

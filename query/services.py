@@ -14,6 +14,7 @@ from django.db.models import F, Value
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from observability import metrics
 from query import composition, selectors
 from query.agent import Answer, Passage, SourcesFound, TextWritten
 from query.errors import ThreadNotFound
@@ -69,9 +70,16 @@ def retrieve(*, project_id: UUID, query: str, top_k: int, filters: dict[str, Any
 def _save(
     project: Project, question: str, answer: Answer, thread: Thread | None, asker: Asker | None
 ) -> QuestionAnswer:
+    _measure(answer)
     if thread is None:
         return _start_thread(project, question, answer, asker or Asker())
     return _continue_thread(thread, question, answer)
+
+
+def _measure(answer: Answer) -> None:
+    metrics.ANSWERS.labels("uncertain" if answer.is_uncertain else "certain").inc()
+    for name, took_ms in asdict(answer.timings).items():
+        metrics.CHAT_STEP_SECONDS.labels(name.removesuffix("_ms")).observe(took_ms / 1000)
 
 
 def _start_thread(project: Project, question: str, answer: Answer, asker: Asker) -> QuestionAnswer:

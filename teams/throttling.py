@@ -8,6 +8,7 @@ from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from observability import metrics
 from teams import rates
 from teams.models import ProjectAPIKey
 from teams.rates import Taken
@@ -32,6 +33,8 @@ class KeyThrottle(BaseThrottle):
             return True
         self._taken = rates.take_call(key.pk, per_minute)
         setattr(request._request, ATTRIBUTE, self._taken)
+        if not self._taken.is_allowed:
+            metrics.THROTTLED_REQUESTS.inc()
         return self._taken.is_allowed
 
     def wait(self) -> float | None:

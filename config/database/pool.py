@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+from observability import metrics
+
 
 class Closable(Protocol):
     def close(self) -> None: ...
@@ -37,6 +39,7 @@ class ConnectionPool(Generic[Connection]):
         self._wait_s = wait_s
         self._is_alive = is_alive
         self._trusted_s = trusted_s
+        metrics.DATABASE_CONNECTIONS.inc(size)
         self._begin()
         os.register_at_fork(after_in_child=self._begin)
 
@@ -49,27 +52,42 @@ class ConnectionPool(Generic[Connection]):
 
         It comes back by `give_back`, or is reported gone by `forget`. Raises NoneFree, and what `open_one` raises.
         """
-        if not self._free.acquire(timeout=self._wait_s):
-            raise NoneFree(f"All {self._size} connections to the database are in use.")
+        self._take_place()
         try:
             return self._take_idle() or open_one()
         except BaseException:
-            self._free.release()
+            self._leave_place()
             raise
 
     def give_back(self, connection: Connection) -> None:
         """Let others have it."""
         self._idle.append((connection, time.monotonic()))
-        self._free.release()
+        self._leave_place()
 
     def forget(self) -> None:
         """One that was lent is closed, and may be replaced."""
-        self._free.release()
+        self._leave_place()
 
     def close_idle(self) -> None:
         """Close all that nobody has."""
         while self._idle:
             self._pop()[0].close()
+
+    def _take_place(self) -> None:
+        if not self._free.acquire(blocking=False):
+            metrics.DATABASE_CONNECTIONS_AWAITED.inc()
+            try:
+                is_free = self._free.acquire(timeout=self._wait_s)
+            finally:
+                metrics.DATABASE_CONNECTIONS_AWAITED.dec()
+            if not is_free:
+                metrics.DATABASE_CONNECTIONS_REFUSED.inc()
+                raise NoneFree(f"All {self._size} connections to the database are in use.")
+        metrics.DATABASE_CONNECTIONS_IN_USE.inc()
+
+    def _leave_place(self) -> None:
+        metrics.DATABASE_CONNECTIONS_IN_USE.dec()
+        self._free.release()
 
     def _take_idle(self) -> Connection | None:
         while self._idle:
