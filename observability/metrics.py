@@ -16,7 +16,7 @@ from observability import metrics_folder
 if os.environ.get("METRICS_PORT"):  # a worker's; before prometheus_client is imported
     metrics_folder.prepare()
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram  # noqa: E402  # see above
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
 SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)

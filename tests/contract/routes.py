@@ -150,6 +150,7 @@ OPEN: dict[str, int] = {
     "/docs": 200,
     "/healthz": 200,
     "/readyz": 200,
+    "/metrics": 200,  # from this machine, without METRICS_TOKEN
 }
 
 HOW_TO_ADD = (
