@@ -9,13 +9,15 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from observability.logs import LogFormat
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+DEFAULT_PUBLIC_URL = "http://localhost:8002"
 
 
 class Environment(BaseSettings):
@@ -26,11 +28,15 @@ class Environment(BaseSettings):
     # the process
     secret_key: SecretStr = Field(min_length=16)
     debug: bool = False
-    allowed_hosts: Annotated[list[str], NoDecode] = ["*"]
+    public_url: str = DEFAULT_PUBLIC_URL  # how people reach the service; https:// makes cookies secure and sends HSTS
+    allowed_hosts: Annotated[list[str], NoDecode] = []
     csrf_trusted_origins: Annotated[list[str], NoDecode] = []
-    public_url: str = (
-        "http://localhost:8002"  # how people reach the service; https:// makes cookies secure and sends HSTS
-    )
+    trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode] = []
+    https_redirect: bool = True
+    hsts_seconds: int = Field(default=365 * 24 * 3600, ge=0)
+    hsts_include_subdomains: bool = False
+    hsts_preload: bool = False
+    session_hours: float = Field(default=12.0, gt=0, le=24 * 365)
     log_level: LogLevel = "INFO"
     log_format: LogFormat = "line"
     metrics_token: SecretStr | None = None  # who may read /metrics from elsewhere; without one, nobody
@@ -83,12 +89,17 @@ class Environment(BaseSettings):
     calls_per_minute: int = Field(default=3_000, ge=0, le=1_000_000)
     max_document_size_bytes: int = Field(default=5 * 1024 * 1024, gt=0)
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")
+    @field_validator("allowed_hosts", "csrf_trusted_origins", "trusted_proxies", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         return [part.strip() for part in value.split(",") if part.strip()]
+
+    @field_validator("public_url")
+    @classmethod
+    def public_url_is_an_origin(cls, value: str) -> str:
+        return _as_origin(value)
 
     @field_validator("classification_pauses_s", "breaker_pauses_s", mode="before")
     @classmethod
@@ -131,6 +142,18 @@ class Environment(BaseSettings):
     @classmethod
     def classifier_is_known(cls, value: str) -> str:
         return _known_or_dotted(value, {"dummy", "embedding"})
+
+
+def _as_origin(value: str) -> str:
+    """Without its trailing slash."""
+    parts = urlsplit(value)
+    try:
+        is_origin = bool(parts.hostname) and parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:  # a port that is none
+        is_origin = False
+    if not is_origin or parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("must be an address without a path, such as https://parley.example.com")
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _with_scheme(value: SecretStr, schemes: set[str]) -> SecretStr:

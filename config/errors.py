@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.shortcuts import render
 from django.views import defaults
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework import status
@@ -26,6 +27,7 @@ from knowledge.errors import (
 )
 from observability import metrics
 from query.errors import LLMUnavailable, ThreadNotFound
+from teams.errors import TooManyLogins
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,12 @@ class Conflict(APIException):
 class TooLarge(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "too_large"
+
+
+class TooSlow(APIException):
+    status_code = status.HTTP_408_REQUEST_TIMEOUT
+    default_code = "request_timeout"
+    default_detail = "The body did not come in time."
 
 
 class Unavailable(APIException):
@@ -85,6 +93,7 @@ TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], Exception
         lambda error: Unavailable("The database does not answer. Try again shortly.", RETRY_AFTER_S),
     ),
     ((ThreadNotFound, CategoryNotFound, RunNotFound, DocumentNotFound), lambda error: NotFound()),
+    ((UnreadablePostError,), lambda error: TooSlow()),
     ((DuplicateTitle,), lambda error: Conflict(str(error), code="duplicate")),
     ((CategorisationConflict,), lambda error: Conflict(str(error))),
     ((DocumentTooLarge,), lambda error: TooLarge(str(error))),
@@ -149,3 +158,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if is_for_people(request):
         return defaults.server_error(request)
     return error_response(500, "error", "A server error occurred.")
+
+
+def too_many_logins(request: HttpRequest, exception: TooManyLogins) -> HttpResponse:
+    response = render(request, "429.html", {"minutes": -(-exception.retry_after_s // 60)}, status=429)
+    response["Retry-After"] = str(exception.retry_after_s)
+    return response

@@ -12,8 +12,9 @@ from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.request import RawPostDataException
 from django.urls import is_valid_path
 
-from config.errors import error_response
+from config.errors import error_response, too_many_logins
 from observability import metrics, request_id
+from teams.errors import TooManyLogins
 from teams.rates import Taken
 from teams.throttling import ATTRIBUTE
 
@@ -122,6 +123,19 @@ class RequestSizeLimitMiddleware:
         response = self._get_response(request)
         _read_to_the_end(request)
         return response
+
+
+class LoginLimitMiddleware:
+    """Tell whoever tries too many passwords when to come back, whichever page's form it was."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self._get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        return too_many_logins(request, exception) if isinstance(exception, TooManyLogins) else None
 
 
 def _read_to_the_end(request: HttpRequest) -> None:

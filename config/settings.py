@@ -9,6 +9,7 @@ from uuid import UUID
 import dj_database_url
 import django_stubs_ext
 
+from config import exposure
 from config.environment import read_environment
 from observability.logs import configure
 
@@ -19,11 +20,9 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 SECRET_KEY = ENVIRONMENT.secret_key.get_secret_value()
 DEBUG = ENVIRONMENT.debug
-ALLOWED_HOSTS = ENVIRONMENT.allowed_hosts
-CSRF_TRUSTED_ORIGINS = ENVIRONMENT.csrf_trusted_origins
-PUBLIC_URL = ENVIRONMENT.public_url
 
 INSTALLED_APPS = [
+    "config",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -45,7 +44,9 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "config.middleware.RequestIdMiddleware",
     "config.middleware.MetricsMiddleware",
+    "config.proxies.TrustedProxyMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "config.page_security.PageSecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.middleware.RateLimitHeadersMiddleware",
     "config.middleware.OptionalTrailingSlashMiddleware",
@@ -56,6 +57,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "config.middleware.LoginLimitMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -77,24 +79,59 @@ TEMPLATES = [
     },
 ]
 
+# -- How people reach the service, and what their browsers are told ---------------------------------------------------
+
+PUBLIC_URL = ENVIRONMENT.public_url
+IS_HTTPS = PUBLIC_URL.startswith("https://")
+ALLOWED_HOSTS = exposure.choose_hosts(ENVIRONMENT)
+CSRF_TRUSTED_ORIGINS = exposure.choose_origins(ENVIRONMENT)
+TRUSTED_PROXIES = ENVIRONMENT.trusted_proxies
+if TRUSTED_PROXIES:
+    # config.proxies strips the header from whoever is none of them
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# without a proxy that tells, every request looks like plain HTTP, and would be sent round in circles
+SECURE_SSL_REDIRECT = IS_HTTPS and bool(TRUSTED_PROXIES) and ENVIRONMENT.https_redirect
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)/?$"]
+SECURE_HSTS_SECONDS = ENVIRONMENT.hsts_seconds if IS_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = ENVIRONMENT.hsts_include_subdomains
+SECURE_HSTS_PRELOAD = ENVIRONMENT.hsts_preload
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# a name of one's own: cookies of other services on the same host, whatever their port, are sent along
+SESSION_COOKIE_NAME = exposure.name_cookie("parley_session", is_https=IS_HTTPS)
+SESSION_COOKIE_SECURE = IS_HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = int(ENVIRONMENT.session_hours * 3600)
+CSRF_COOKIE_NAME = exposure.name_cookie("parley_csrf", is_https=IS_HTTPS)
+CSRF_COOKIE_SECURE = IS_HTTPS
+CSRF_COOKIE_SAMESITE = "Lax"
+
 # -- PostgreSQL, everywhere -------------------------------------------------------------------------------------------
 
 # CONN_MAX_AGE stays 0: a connection is given back after each request and task, and lent again
 _DATABASE = dj_database_url.parse(ENVIRONMENT.database_url.get_secret_value(), engine="config.database")
-_OPTIONS = {"connect_timeout": 5, "pool_size": ENVIRONMENT.database_pool_size, **_DATABASE.get("OPTIONS", {})}
+# a server that went away without a word is noticed within a minute, in the middle of an answer, too
+_KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+_OPTIONS = {
+    "connect_timeout": 5,
+    **_KEEPALIVE,
+    "pool_size": ENVIRONMENT.database_pool_size,
+    **_DATABASE.get("OPTIONS", {}),
+}
 DATABASES = {"default": {**_DATABASE, "OPTIONS": _OPTIONS}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # -- People -----------------------------------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "teams.User"
+AUTHENTICATION_BACKENDS = ["teams.logins.LimitedBackend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-SESSION_COOKIE_SAMESITE = "Lax"
 
 # -- Language, time, static files -------------------------------------------------------------------------------------
 
@@ -216,4 +253,7 @@ CELERY_BEAT_SCHEDULE = {
 
 LOGGING = configure(ENVIRONMENT.log_format, ENVIRONMENT.log_level)
 
-SILENCED_SYSTEM_CHECKS: list[str] = []
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # HSTS for subdomains: which other services have names below this one's is the operator's to know
+    "security.W021",  # and so is a place on browsers' lists, which is hard to leave
+]

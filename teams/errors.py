@@ -3,7 +3,8 @@
 TeamsError
 ├── ProjectNotFound
 ├── UnknownScope
-└── NoScope
+├── NoScope
+└── TooManyLogins
 """
 
 
@@ -21,3 +22,11 @@ class UnknownScope(TeamsError):
 
 class NoScope(TeamsError):
     """A key without any scope could do nothing."""
+
+
+class TooManyLogins(TeamsError):
+    """Somebody tries passwords too fast."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"Too many attempts to log in. Try again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s

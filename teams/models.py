@@ -156,3 +156,13 @@ class RateBucket(models.Model):
 
     def __str__(self) -> str:
         return f"{self.api_key_id} until {self.empty_at}"
+
+
+class LoginBucket(models.Model):
+    """When somebody's attempts to log in of late will be forgotten (teams/logins.py). Not logged either."""
+
+    subject = models.CharField(primary_key=True, max_length=64)
+    empty_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.subject[:8]} until {self.empty_at}"

@@ -16,22 +16,41 @@ from uuid import UUID
 from django.db import connection
 
 WINDOW_S = 60.0
-# The clock is read once the row's lock is had: calls that waited for each other are counted one after another.
-_TAKE = """
-    WITH taken AS (
-        INSERT INTO teams_ratebucket AS b (api_key_id, empty_at)
-        VALUES (%(key)s, clock_timestamp() + %(step)s * interval '1 second')
-        ON CONFLICT (api_key_id) DO UPDATE
-        SET empty_at = GREATEST(b.empty_at, clock_timestamp()) + %(step)s * interval '1 second'
-        WHERE GREATEST(b.empty_at, clock_timestamp()) + %(step)s * interval '1 second'
-            <= clock_timestamp() + %(window)s * interval '1 second'
-        RETURNING empty_at
-    )
-    SELECT extract(epoch FROM empty_at - clock_timestamp())::float8 FROM taken
-"""
-_LOOK = """
-    SELECT extract(epoch FROM empty_at - clock_timestamp())::float8 FROM teams_ratebucket WHERE api_key_id = %(key)s
-"""
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """A table of buckets: which, and the column of their key."""
+
+    table: str
+    key_column: str
+
+    @property
+    def take(self) -> str:
+        # The clock is read once the row's lock is had: calls that waited for each other are counted one after another.
+        return f"""
+            WITH taken AS (
+                INSERT INTO {self.table} AS b ({self.key_column}, empty_at)
+                VALUES (%(key)s, clock_timestamp() + %(step)s * interval '1 second')
+                ON CONFLICT ({self.key_column}) DO UPDATE
+                SET empty_at = GREATEST(b.empty_at, clock_timestamp()) + %(step)s * interval '1 second'
+                WHERE GREATEST(b.empty_at, clock_timestamp()) + %(step)s * interval '1 second'
+                    <= clock_timestamp() + %(window)s * interval '1 second'
+                RETURNING empty_at
+            )
+            SELECT extract(epoch FROM empty_at - clock_timestamp())::float8 FROM taken
+        """  # noqa: S608 - this very code's own constants
+
+    @property
+    def look(self) -> str:
+        return f"""
+            SELECT extract(epoch FROM empty_at - clock_timestamp())::float8 FROM {self.table}
+             WHERE {self.key_column} = %(key)s
+        """  # noqa: S608 - this very code's own constants
+
+
+KEYS = Buckets("teams_ratebucket", "api_key_id")
+LOGINS = Buckets("teams_loginbucket", "subject")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +66,25 @@ class Taken:
 
 def take_call(key_id: UUID, per_minute: int) -> Taken:
     """Count one call of the key, if it may be made."""
-    step_s = WINDOW_S / per_minute
-    parameters = {"key": key_id, "step": step_s, "window": WINDOW_S}
+    return take(KEYS, key_id, limit=per_minute, window_s=WINDOW_S)
+
+
+def take(buckets: Buckets, key: UUID | str, *, limit: int, window_s: float) -> Taken:
+    """Count one call of whoever the bucket belongs to, if it may be made: `limit` of them fill a whole window."""
+    step_s = window_s / limit
+    parameters = {"key": key, "step": step_s, "window": window_s}
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE, parameters)
+        cursor.execute(buckets.take, parameters)
         row = cursor.fetchone()
         if row is not None:
-            return _allow(per_minute, max(0.0, row[0]), step_s)
-        cursor.execute(_LOOK, parameters)
+            return _allow(limit, max(0.0, row[0]), step_s, window_s)
+        cursor.execute(buckets.look, parameters)
         row = cursor.fetchone()
     filled_s = max(0.0, row[0]) if row else 0.0
-    wait_s = max(1, math.ceil(filled_s + step_s - WINDOW_S))
-    return Taken(False, per_minute, 0, reset_s=math.ceil(filled_s), retry_after_s=wait_s)
+    wait_s = max(1, math.ceil(filled_s + step_s - window_s))
+    return Taken(False, limit, 0, reset_s=math.ceil(filled_s), retry_after_s=wait_s)
 
 
-def _allow(per_minute: int, filled_s: float, step_s: float) -> Taken:
-    remaining = max(0, int((WINDOW_S - filled_s) / step_s + 1e-6))
-    return Taken(True, per_minute, remaining, reset_s=math.ceil(filled_s))
+def _allow(limit: int, filled_s: float, step_s: float, window_s: float) -> Taken:
+    remaining = max(0, int((window_s - filled_s) / step_s + 1e-6))
+    return Taken(True, limit, remaining, reset_s=math.ceil(filled_s))
