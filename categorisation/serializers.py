@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -19,10 +19,12 @@ from categorisation.titles import MAX_TITLE_LENGTH, fold_title, validate_title
 from knowledge.serializers import Text
 from query.models import CategorySource
 from query.serializers import IdField, ThreadFilters
+from teams.fields import QueryParameters, WholeNumber
 
 NO_CATEGORY = "null"
 
 
+@extend_schema_field({"oneOf": [{"type": "string", "format": "uuid"}, {"const": NO_CATEGORY}]})
 class CategoryIdOrNull(IdField):
     """In a query: a category's id, or the word `null` for threads without one."""
 
@@ -69,7 +71,7 @@ class CategoryDraft(serializers.Serializer[Any]):
     )
 
 
-class CategoryDeletion(serializers.Serializer[Any]):
+class CategoryDeletion(QueryParameters):
     """The query parameters of a deletion. Others are refused: a misspelt `reassign_to` would lose people's labels."""
 
     reassign_to = IdField(
@@ -87,6 +89,8 @@ class Label(serializers.Serializer[Any]):
     """A person's decision on a thread; null says that no category applies."""
 
     category = IdField(allow_null=True)
+
+    further_rules: ClassVar = {"required": ["category"], "additionalProperties": False}
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict) and (unknown := set(data) - set(self.fields)):
@@ -179,6 +183,21 @@ class ReclassifyStart(serializers.Serializer[Any]):
     )
     category = IdField(required=False, allow_null=True, help_text="With the scope `category`: which.")
 
+    further_rules: ClassVar = {
+        "oneOf": [
+            {
+                "properties": {"scope": {"const": ReclassifyScope.CATEGORY.value}, "category": {"type": "string"}},
+                "required": ["category"],
+            },
+            {
+                "properties": {
+                    "scope": {"not": {"const": ReclassifyScope.CATEGORY.value}},
+                    "category": {"type": "null"},
+                }
+            },
+        ]
+    }
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         is_named = attrs.get("category") is not None
         is_needed = attrs["scope"] == ReclassifyScope.CATEGORY
@@ -191,7 +210,7 @@ class ReclassifyStart(serializers.Serializer[Any]):
 
 class PreviewStart(serializers.Serializer[Any]):
     categories = serializers.ListField(child=CategoryDraft(), min_length=1, max_length=MAX_CATEGORIES)
-    sample_size = serializers.IntegerField(min_value=1, max_value=MAX_SAMPLE_SIZE, default=DEFAULT_SAMPLE_SIZE)
+    sample_size = WholeNumber(min_value=1, max_value=MAX_SAMPLE_SIZE, default=DEFAULT_SAMPLE_SIZE)
 
     def validate_categories(self, drafts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         titles = [fold_title(draft["title"]) for draft in drafts]

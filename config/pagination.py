@@ -25,8 +25,11 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
+from teams.fields import GIVEN_TWICE
+
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 500
+MAX_CURSOR_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ class KeysetPagination(BasePagination):
                 "in": "query",
                 "required": False,
                 "description": "`next_cursor` of the page before.",
-                "schema": {"type": "string"},
+                "schema": {"type": "string", "format": "cursor", "maxLength": MAX_CURSOR_LENGTH},
             },
         ]
 
@@ -138,8 +141,15 @@ def _read(source: QuerySet[Any] | PageSource, beyond: Q, ordering: tuple[str, st
     return source.read(beyond, ordering, length)
 
 
+def _read_parameter(request: Request, name: str) -> str | None:
+    given: list[str] = request.query_params.getlist(name)
+    if len(given) > 1:
+        raise ValidationError({name: [GIVEN_TWICE]}, code="repeated")
+    return given[0] if given else None
+
+
 def _read_page_size(request: Request) -> int:
-    text = request.query_params.get("page_size")
+    text = _read_parameter(request, "page_size")
     if text is None:
         return DEFAULT_PAGE_SIZE
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_PAGE_SIZE):
@@ -148,7 +158,7 @@ def _read_page_size(request: Request) -> int:
 
 
 def _read_cursor(request: Request) -> Cursor | None:
-    text = request.query_params.get("cursor")
+    text = _read_parameter(request, "cursor")
     if text is None:
         return None
     try:

@@ -158,10 +158,12 @@ REST_FRAMEWORK = {
 DRF_STANDARDIZED_ERRORS = {
     "EXCEPTION_HANDLER_CLASS": "config.errors.ContractExceptionHandler",
     "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
-    "ALLOWED_ERROR_STATUS_CODES": ["400", "401", "403", "404", "409", "413", "415", "429", "503"],
+    "ALLOWED_ERROR_STATUS_CODES": ["400", "401", "403", "404", "406", "409", "411", "413", "415", "429", "503"],
     "ERROR_SCHEMAS": {
-        "409": "config.openapi.ConflictResponse",
-        "413": "config.openapi.TooLargeResponse",
+        "400": "config.openapi.BadRequestResponse",
+        "409": "config.openapi.RefusedResponse",
+        "411": "config.openapi.RefusedResponse",
+        "413": "config.openapi.RefusedResponse",
         "503": "config.openapi.UnavailableResponse",
     },
 }
@@ -180,9 +182,10 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "POSTPROCESSING_HOOKS": [
         "drf_standardized_errors.openapi_hooks.postprocess_schema_enums",
+        "config.openapi.share_what_repeats",
+        "config.openapi_links.link_calls",
     ],
     "ENUM_NAME_OVERRIDES": {
-        "ValidationErrorEnum": "drf_standardized_errors.openapi_serializers.ValidationErrorEnum.choices",
         "ClientErrorEnum": "drf_standardized_errors.openapi_serializers.ClientErrorEnum.choices",
         "ServerErrorEnum": "drf_standardized_errors.openapi_serializers.ServerErrorEnum.choices",
     },

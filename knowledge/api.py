@@ -89,7 +89,7 @@ class DocumentViewSet(ListModelMixin, GenericViewSet[Document]):
         return [*super().get_parsers(), FormParser()] if takes_files else super().get_parsers()
 
     def get_queryset(self) -> QuerySet[Document]:
-        filters = DocumentFilters(data=self.request.query_params.dict())
+        filters = DocumentFilters(data=self.request.query_params)
         filters.is_valid(raise_exception=True)
         return selectors.documents_of(self.kwargs["project_id"]).filter(**filters.validated_data)
 

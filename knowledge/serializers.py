@@ -18,6 +18,7 @@ from knowledge.errors import DocumentUnreadable
 from knowledge.files import CONTENT_TYPES, content_type_of, find_title
 from knowledge.models import ContentType, Document
 from knowledge.services import Draft
+from teams.fields import QueryParameters
 
 MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_DEPTH = 8
@@ -133,7 +134,7 @@ class DocumentRow(serializers.ModelSerializer[Document]):
 class DocumentBody(serializers.Serializer[Any]):
     """A whole document: what is left out is empty, also when it replaces another."""
 
-    external_id = serializers.CharField(
+    external_id = Text(
         required=False,
         allow_null=True,
         max_length=500,
@@ -188,9 +189,7 @@ class DocumentUpload(serializers.Serializer[Any]):
 class DocumentChanges(serializers.Serializer[Document]):
     """Some fields of a document; the others stay."""
 
-    external_id = serializers.CharField(
-        required=False, allow_null=True, max_length=500, help_text="Cannot be changed; may be repeated."
-    )
+    external_id = Text(required=False, allow_null=True, max_length=500, help_text="Cannot be changed; may be repeated.")
     title = Text(required=False, max_length=500)
     source_url = SourceUrlField(required=False)
     content = Text(required=False, trim_whitespace=False)
@@ -207,7 +206,7 @@ class DocumentChanges(serializers.Serializer[Document]):
         return {name: value for name, value in self.validated_data.items() if name != "external_id"}
 
 
-class DocumentFilters(serializers.Serializer[Any]):
+class DocumentFilters(QueryParameters):
     """What a list of documents may be narrowed to."""
 
     state = serializers.ChoiceField(required=False, choices=Document.State.choices)

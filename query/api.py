@@ -22,6 +22,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from query import selectors, services
+from query.event_shapes import STREAMED_EVENT
 from query.event_stream import CONTENT_TYPE, client_of, write_events
 from query.lists import ThreadList
 from query.models import Thread
@@ -77,6 +78,8 @@ class Asked:
 
 class JSONUntilItStreams(DefaultContentNegotiation):
     """A client that accepts event streams alone is answered, too; its errors are JSON."""
+
+    heeds_accept = False
 
     def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> Any:
         return renderers[0], renderers[0].media_type
@@ -150,7 +153,7 @@ class ProjectChatStream(ProjectQuestions):
         summary="Ask a question, and read the answer while it is written",
         description=STREAM,
         request=ChatQuestion,
-        responses={(200, CONTENT_TYPE): str},
+        responses={(200, CONTENT_TYPE): STREAMED_EVENT},
         examples=[A_QUESTION],
         tags=["chat"],
     )
@@ -166,7 +169,7 @@ class ThreadChatStream(ThreadQuestions):
         summary="Ask a follow-up, and read the answer while it is written",
         description=STREAM,
         request=FollowUpQuestion,
-        responses={(200, CONTENT_TYPE): str},
+        responses={(200, CONTENT_TYPE): STREAMED_EVENT},
         tags=["chat"],
     )
     def post(self, request: Request, thread_id: UUID) -> StreamingHttpResponse:
@@ -239,7 +242,7 @@ class ThreadViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Thread]):
         return get_object_or_404(self.get_queryset(), pk=self.kwargs["thread_id"])
 
     def filter_queryset(self, queryset: Any) -> Any:
-        filters = self.filter_serializer_class(data=self.request.query_params.dict())
+        filters = self.filter_serializer_class(data=self.request.query_params)
         filters.is_valid(raise_exception=True)
         return self.apply_filters(queryset, filters.validated_data)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Any
+from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -12,6 +12,7 @@ from knowledge.serializers import MetadataField, Text
 from query.models import QuestionAnswer, Thread
 from query.selectors import SHOWN_AS_THEY_ARE
 from query.services import Asker
+from teams.fields import QueryParameters, WholeNumber
 
 MAX_QUESTION_LENGTH = 10_000
 MAX_FILTERS = 20
@@ -44,6 +45,8 @@ class FollowUpQuestion(serializers.Serializer[Any]):
     question = QuestionText(required=False, help_text="The question; `query` is another name for it.")
     query = QuestionText(required=False, help_text="Another name for `question`.")
 
+    further_rules: ClassVar = {"anyOf": [{"required": ["question"]}, {"required": ["query"]}]}
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         query = attrs.pop("query", None)
         question = attrs.get("question", query)
@@ -54,12 +57,12 @@ class FollowUpQuestion(serializers.Serializer[Any]):
 
 class ChatUser(serializers.Serializer[Any]):
     email = serializers.EmailField(required=False, allow_blank=True, max_length=320)
-    unique_client_id = serializers.CharField(required=False, allow_blank=True, max_length=200)
+    unique_client_id = Text(required=False, allow_blank=True, max_length=200)
     metadata = MetadataField(required=False)
 
 
 class ChatMetadata(serializers.Serializer[Any]):
-    origin_url = serializers.CharField(required=False, allow_blank=True, max_length=2000)
+    origin_url = Text(required=False, allow_blank=True, max_length=2000)
 
 
 class ChatQuestion(FollowUpQuestion):
@@ -105,7 +108,7 @@ class FoundSources(serializers.Serializer[Any]):
 
 class RetrievalQuestion(serializers.Serializer[Any]):
     query = QuestionText()
-    top_k = serializers.IntegerField(min_value=1, max_value=50, default=10)
+    top_k = WholeNumber(min_value=1, max_value=50, default=10)
     filters = serializers.DictField(
         required=False,
         child=serializers.JSONField(),
@@ -210,7 +213,7 @@ class ThreadDetail(ThreadRow):
         return {**super().to_representation(instance), "question_answers": exchanges}
 
 
-class ThreadFilters(serializers.Serializer[Any]):
+class ThreadFilters(QueryParameters):
     """The query parameters that narrow a list of threads."""
 
     created_after = serializers.DateTimeField(required=False, help_text="Begun at this time or later.")

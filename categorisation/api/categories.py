@@ -111,7 +111,7 @@ class CategoryViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Categor
     )
     def destroy(self, request: Request, project_id: UUID, category_id: UUID) -> Response:
         self.get_object()
-        deletion = CategoryDeletion(data=request.query_params.dict())
+        deletion = CategoryDeletion(data=request.query_params)
         deletion.is_valid(raise_exception=True)
         services.delete_category(
             project_id=project_id,
