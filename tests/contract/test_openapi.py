@@ -118,3 +118,65 @@ def test_the_thread_row_has_the_fields_of_the_contract():
         "category_source",
         "category_confidence",
     ]
+
+
+def resolve(described: dict[str, Any]) -> dict[str, Any]:
+    """What is described, or what it refers to."""
+    while "$ref" in described:
+        place: Any = schema()
+        for part in described["$ref"].removeprefix("#/").split("/"):
+            place = place[part]
+        described = place
+    return described
+
+
+@pytest.mark.parametrize(("method", "path"), PROMISED)
+def test_every_answer_tells_its_headers(method: str, path: str):
+    responses = schema()["paths"][path][method]["responses"]
+    for status, response in responses.items():
+        headers = {name: resolve(header) for name, header in resolve(response)["headers"].items()}
+        required = {name for name, header in headers.items() if header.get("required")}
+        assert required - {"X-Request-ID"} == {
+            "401": {"WWW-Authenticate"},
+            "429": {"Retry-After"},
+            "503": {"Retry-After"},
+        }.get(status, set())
+        assert {"X-Request-ID", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"} <= headers.keys()
+    assert {"429", "503"} <= responses.keys()
+    assert ("406" in responses) == ("stream" not in path)
+
+
+@pytest.mark.parametrize("path", [path for _, path in PROMISED if path.endswith("/stream")])
+def test_a_streams_events_are_described_one_by_one(path: str):
+    answers = schema()["paths"][path]["post"]["responses"]["200"]["content"]
+    assert answers.keys() == {"text/event-stream"}
+    events = [resolve(event)["properties"] for event in resolve(answers["text/event-stream"]["schema"])["oneOf"]]
+    fields = {event["event"]["const"]: set(resolve(event["data"]["contentSchema"])["properties"]) for event in events}
+    assert fields == {
+        "sources": {"relevant_sources"},
+        "delta": {"text"},
+        "done": set(schema()["components"]["schemas"]["ChatAnswer"]["properties"]),
+        "error": {"type", "errors", "status", "retry_after_s"},
+    }
+
+
+def test_ids_that_answers_give_are_linked_to_the_calls_that_take_them():
+    calls = {
+        call["operationId"]: (method, path)
+        for path, of_path in schema()["paths"].items()
+        for method, call in of_path.items()
+        if method != "parameters"
+    }
+    linked: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for method, path in PROMISED:
+        for response in schema()["paths"][path][method]["responses"].values():
+            for link in response.get("links", {}).values():
+                linked.setdefault((method, path), set()).add(calls[link["operationId"]])
+    documents = {(method, f"{DOCUMENTS}{{document_id}}/") for method in ("get", "patch", "delete")}
+    assert linked["post", DOCUMENTS] == linked["get", DOCUMENTS] == documents
+    started = {("post", RUNS), *(("post", f"{PROJECT}/categories/{name}/") for name in ("preview", "reclassify"))}
+    one_run = {("get", f"{RUNS}{{run_id}}/"), *(("post", f"{RUNS}{{run_id}}{end}") for end in WITHOUT_A_BODY)}
+    assert {start: linked[start] for start in started} == dict.fromkeys(started, one_run)
+    assert ("post", "/query/v1/threads/{thread_id}/chat") in linked["post", f"{PROJECT}/chat"]
+    every = {call for calls in linked.values() for call in calls}
+    assert every >= {(method, path) for method, path in PROMISED if "_id}" in path.replace("{project_id}", "")}
