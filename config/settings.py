@@ -35,6 +35,7 @@ INSTALLED_APPS = [
     "drf_standardized_errors",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "django_celery_beat",
     "teams",
     "knowledge",
     "query",
@@ -234,21 +235,22 @@ if CELERY_BROKER_URL.startswith("redis"):
     }
 else:
     CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True}
+CELERY_BEAT_SCHEDULER = "config.beat:TableScheduler"
 CELERY_BEAT_SCHEDULE = {
     "sweep-unlabelled-threads": {
         "task": "categorisation.tasks.sweep_unlabelled_threads",
         "schedule": timedelta(seconds=ENVIRONMENT.sweeper_interval_s),
-        "options": {"expires": ENVIRONMENT.sweeper_interval_s},
+        "description": "Labels new conversations that no message announced.",
     },
     "plan-runs": {
         "task": "categorisation.tasks.plan",
         "schedule": timedelta(seconds=ENVIRONMENT.planner_interval_s),
-        "options": {"expires": ENVIRONMENT.planner_interval_s},
+        "description": "Begins, measures and ends runs, and sends their work to the workers.",
     },
     "sweep-unindexed-documents": {
         "task": "knowledge.tasks.sweep_documents",
         "schedule": timedelta(seconds=30),
-        "options": {"expires": 25},
+        "description": "Indexes and erases documents that no message announced.",
     },
 }
 

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
+import config.beat_admin  # noqa: F401  # in place of the package's own pages
 from config.health import healthz, readyz
 from config.metrics import metrics
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from deploy.local.services import BACKFILL_PROCESSES
 
 LIVE_PROCESSES = 3
-BEAT_SCHEDULE = "/tmp/beat-schedule"  # noqa: S108  # what beat remembers is worth nothing to the next one
 READY_FILES = {name: f"/tmp/{name}.ready" for name in ("worker", "worker-ingest", "worker-backfill")}  # noqa: S108
 
 
@@ -28,7 +27,7 @@ def argv_of(role: str, arguments: list[str], environ: Mapping[str, str]) -> list
         case "worker-backfill":
             return ["nice", *_worker("backfill", "service-worker-backfill", BACKFILL_PROCESSES, arguments)]
         case "beat":
-            return _celery("beat", "--schedule", BEAT_SCHEDULE, "--pidfile=", "--loglevel=INFO", *arguments)
+            return _celery("beat", "--pidfile=", "--loglevel=INFO", *arguments)
         case "flower":
             return _python("celery", "flower", "--address=0.0.0.0", "--port=5555", *arguments)
         case "vectordb":

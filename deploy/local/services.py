@@ -142,7 +142,7 @@ def worker_backfill(layout: Layout, environment: Mapping[str, str]) -> Command:
 
 
 def beat(layout: Layout, environment: Mapping[str, str]) -> Command:
-    argv = _celery("beat", "--schedule", str(layout.run / "beat-schedule"), "--pidfile=", "--loglevel=INFO")
+    argv = _celery("beat", "--pidfile=", "--loglevel=INFO")
     return Command("beat", argv, environment, layout.logs / "beat.log", layout.root)
 
 

@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.db.models import Model
 from django.test import Client
+from django_celery_beat.models import PeriodicTask
 
+import config.urls  # noqa: F401  # makes the last of the admin's pages
 from categorisation.models import Batch, Category, ClassifierHealth, Run, Taxonomy
 from categorisation.services import start_backfill
 from categorisation.services.history import SHELL
+from config.beat import complete_rows
 from knowledge.models import Document, Library
 from query.models import QuestionAnswer, Thread
 from teams import services
@@ -59,6 +63,11 @@ def make_library(project: Project) -> Library:
     return Library.objects.create(project=project, vectordb_id="lib", embedder_fingerprint="tiny@1", dimension=32)
 
 
+def make_periodic_task() -> PeriodicTask:
+    complete_rows(settings.CELERY_BEAT_SCHEDULE)
+    return PeriodicTask.objects.get(name="plan-runs")
+
+
 MAKERS: dict[type[Model], Callable[[Project], Model]] = {
     Group: lambda project: Group.objects.create(name="Staff"),
     Team: lambda project: project.team,
@@ -74,6 +83,7 @@ MAKERS: dict[type[Model], Callable[[Project], Model]] = {
     Run: lambda project: start_backfill(project_id=project.pk, actor=SHELL),
     Batch: lambda project: Batch.objects.create(worker="w"),
     ClassifierHealth: lambda project: ClassifierHealth.objects.create(classifier="dummy-1"),
+    PeriodicTask: lambda project: make_periodic_task(),
 }
 
 

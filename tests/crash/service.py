@@ -78,8 +78,7 @@ class Service:
         return self._start("worker", argv, given, ready.exists)
 
     def start_beat(self, environment: Mapping[str, str] | None = None) -> Child:
-        schedule = self.neighbours.folder / f"beat-{find_free_port()}"
-        argv = ["celery", "-A", "config", "beat", "--schedule", str(schedule), "--pidfile="]
+        argv = ["celery", "-A", "config", "beat", "--loglevel=INFO", "--pidfile="]
         return self._start("beat", argv, environment or {}, None)
 
     def stop(self, *children: Child) -> None:

@@ -9,7 +9,6 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,7 +20,7 @@ from teams import services
 from teams.models import Project
 from tests.conftest import ALL_SCOPES
 from tests.factories.teams import ProjectFactory
-from tests.plugin import Worker, neighbours
+from tests.plugin import Worker, _test_database_url, neighbours
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.broker]
 
@@ -120,9 +119,10 @@ def wait_until(is_so: Callable[[], object], describe: Callable[[], str] = lambda
 
 
 @pytest.fixture
-def beat(broker: str, tmp_path: Path) -> Iterator[None]:
-    argv = [sys.executable, "-m", "celery", "-A", "config", "beat", "--pidfile=", "--schedule", str(tmp_path / "beat")]
-    child = neighbours.supervisor.start(neighbours.command(f"beat-{secrets.token_hex(3)}", argv, BEAT))
+def beat(broker: str, transactional_db: None) -> Iterator[None]:
+    argv = [sys.executable, "-m", "celery", "-A", "config", "beat", "--pidfile="]
+    environment = {**BEAT, "DATABASE_URL": _test_database_url()}
+    child = neighbours.supervisor.start(neighbours.command(f"beat-{secrets.token_hex(3)}", argv, environment))
     yield
     neighbours.supervisor.stop(child)
 
