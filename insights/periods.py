@@ -26,8 +26,8 @@ class Frequency(StrEnum):
 class Period:
     """From midnight of `first` to midnight of `end`, which is no part of it, by the clocks of `time_zone`.
 
-    A day has 23 or 25 hours where clocks change. A midnight that a change leaves out is the first moment after it; of one
-    that comes twice it is the first.
+    A day has 23 or 25 hours where clocks change. A midnight that a change leaves out is the first moment after it; of
+    one that comes twice it is the first.
     """
 
     first: date
