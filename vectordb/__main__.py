@@ -1,9 +1,11 @@
-"""`python -m vectordb serve --data DIR`."""
+"""`python -m vectordb serve --data DIR`, and `python -m vectordb snapshots …` beside it."""
 
 import argparse
 import ipaddress
 import sys
 from typing import Any
+
+from vectordb import snapshot_commands
 
 _USAGE_ERROR = 2
 
@@ -13,7 +15,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vectordb", description="A vector database.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_serve(commands)
-    return _serve(parser.parse_args(arguments))
+    snapshot_commands.add_commands(commands)
+    parsed = parser.parse_args(arguments)
+    return _serve(parsed) if parsed.command == "serve" else snapshot_commands.run(parsed)
 
 
 def _add_serve(commands: Any) -> None:
@@ -23,6 +27,7 @@ def _add_serve(commands: Any) -> None:
         description="Serve a data folder over HTTP. An API key is taken from the environment: VECTORDB_API_KEY.",
     )
     serve.add_argument("--data", metavar="DIR", help="the data folder; made when it is not there (VECTORDB_DATA)")
+    serve.add_argument("--snapshots-dir", metavar="DIR", help="(VECTORDB_SNAPSHOTS_DIR; default snapshots in --data)")
     serve.add_argument("--host", help="the address to listen on (VECTORDB_HOST; default 127.0.0.1)")
     serve.add_argument("--port", help="the port; 0 takes a free one (VECTORDB_PORT; default 8003)")
     serve.add_argument("--max-body-bytes", help="larger bodies get 413 (VECTORDB_MAX_BODY_BYTES; default 128 MiB)")
@@ -41,7 +46,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     from vectordb.server.settings import Settings
 
-    named = ("data", "host", "port", "max_body_bytes", "max_queued_bytes", "log_format")
+    named = ("data", "snapshots_dir", "host", "port", "max_body_bytes", "max_queued_bytes", "log_format")
     given = {name: getattr(arguments, name) for name in named if getattr(arguments, name) is not None}
     try:
         settings = Settings(**given)

@@ -6,6 +6,7 @@ VectorDBError
 ├── Unauthorized        401  the API key is missing or wrong
 ├── NotFound            404
 ├── Conflict            409  an id or a name is taken, or a dimension differs
+│   └── SnapshotDamaged 409  a snapshot is not what was written: it cannot be restored
 ├── TooLarge            413
 ├── UnsupportedMedia    415
 ├── Unavailable         503  not now: down, busy, out of reach; `retry_after_s` says when to ask again
@@ -78,6 +79,12 @@ class Conflict(VectorDBError):
 
     status = 409
     title = "Conflict"
+
+
+class SnapshotDamaged(Conflict):
+    """A snapshot is not what was written, or not whole: nothing is restored from it."""
+
+    title = "Snapshot damaged"
 
 
 class TooLarge(VectorDBError):

@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 
 from tests.vectordb.faults import FaultyDisk
+from vectordb.__main__ import main
 from vectordb.client import ChunkInput, Client
-from vectordb.engine import Database, Hit, Library
+from vectordb.engine import Database, Hit, Library, Snapshots
 from vectordb.schemas import DocumentCreate, FloatArray, LibraryCreate
+from vectordb.storage import SnapshotFolder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _START_TIMEOUT_S = 30.0
@@ -185,8 +187,35 @@ def database(tmp_path: Path, disk: FaultyDisk) -> Iterator[Database]:
 
 
 @pytest.fixture
+def snapshots(database: Database, tmp_path: Path) -> Iterator[Snapshots]:
+    """The snapshots of that database."""
+    snapshots = Snapshots(database, SnapshotFolder(tmp_path / "snapshots"))
+    yield snapshots
+    snapshots.close()
+
+
+@pytest.fixture
 def library(database: Database) -> Library:
     """A library with one document."""
     library = database.create_library(LibraryCreate(id="lib", name="a library", dimension=4))
     library.create_document(DocumentCreate(id="doc", name="The document")).result()
     return library
+
+
+@pytest.fixture
+def run_main(monkeypatch, capsys):
+    """Run the command line in this process; give (exit code, what it told)."""
+
+    def run(*arguments: str, **environment: str) -> tuple[object, str]:
+        for name in [name for name in os.environ if name.startswith("VECTORDB_")]:
+            monkeypatch.delenv(name)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        try:
+            code: object = main(list(arguments))
+        except SystemExit as exc:
+            code = exc.code
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return run

@@ -1,6 +1,11 @@
-"""A disk that fails on demand: an SQLite VFS over the system's own."""
+"""Disks that fail on demand: an SQLite VFS over the system's own, and the steps that Python code takes."""
 
 from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import apsw
 
@@ -34,3 +39,38 @@ class _FaultyFile(apsw.VFSFile):
         if self._disk.is_full:
             raise apsw.FullError("injected: no space left")
         return super().xWrite(data, offset)
+
+
+_STEPS = frozenset({"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"})
+_before_step: list[Callable[[], None]] = []
+
+
+def _watch(event: str, arguments: tuple[object, ...]) -> None:
+    if not _before_step or event not in _STEPS:
+        return
+    if event == "open" and not int(str(arguments[2])) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        return
+    call = _before_step.pop()  # what it does itself is no step
+    try:
+        call()
+    finally:
+        _before_step.append(call)
+
+
+@contextmanager
+def before_each_step(call: Callable[[], None]) -> Iterator[None]:
+    """Call before each step by which Python code changes the file system inside the block; SQLite's are not among them.
+
+    The call may raise OSError, and the step fails with that.
+    """
+    if not _installed:
+        sys.addaudithook(_watch)  # for good: Python has no way to take one away
+        _installed.append(True)
+    _before_step.append(call)
+    try:
+        yield
+    finally:
+        _before_step.clear()
+
+
+_installed: list[bool] = []

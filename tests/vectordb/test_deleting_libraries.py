@@ -55,7 +55,7 @@ def test_a_page_of_libraries_leaves_out_one_that_is_being_deleted(database, libr
     library.retire()  # still in the list, as between looking there and reading
     assert [row.id for row, _ in database.read_libraries("", 2)] == ["other0", "other1"]
     assert [row.id for row, _ in database.read_libraries("other1", 2)] == ["other2"]
-    library.restore()
+    library.readmit()
     assert [row.id for row, _ in database.read_libraries("", 2)] == ["lib", "other0"]
 
 

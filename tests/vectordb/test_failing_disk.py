@@ -27,8 +27,8 @@ class LocalCalls:
 
 
 @pytest.fixture
-def call(database) -> LocalCalls:
-    call = LocalCalls(create_app(database, api_key=None, max_body_bytes=1_000_000))
+def call(database, snapshots) -> LocalCalls:
+    call = LocalCalls(create_app(database, snapshots, api_key=None, max_body_bytes=1_000_000))
     assert call("POST", "/v1/libraries", {"id": "lib", "name": "n", "dimension": 4}).status_code == 201
     assert call("POST", f"{LIBRARY}/documents", {"id": "doc", "name": "d"}).status_code == 201
     return call
@@ -62,6 +62,38 @@ def test_check_24_a_full_disk_is_a_507_until_there_is_room(call, disk):
     disk.is_full = False
     assert upsert(call, 2).status_code == 200
     assert call("POST", f"{LIBRARY}/count", {}).json() == {"count": 1}
+
+
+def test_check_24_a_snapshot_that_the_disk_has_no_room_for_is_a_507_and_breaks_nothing(call, disk):
+    assert upsert(call, 1).status_code == 200
+    disk.is_full = True
+    refused = call("POST", "/v1/snapshots")
+    assert (refused.status_code, refused.json()["title"]) == (507, "Storage full")
+    assert call("GET", "/v1/snapshots").json() == {"snapshots": [], "next_cursor": None}
+    disk.is_full = False
+    assert upsert(call, 2).status_code == 200
+    snapshot = call("POST", "/v1/snapshots").json()["id"]
+    assert upsert(call, 3).status_code == 200
+
+    disk.is_full = True
+    refused = call("POST", f"/v1/snapshots/{snapshot}/restore")
+    assert (refused.status_code, refused.json()["title"]) == (507, "Storage full")
+    disk.is_full = False
+    assert upsert(call, 4).status_code == 200
+    assert call("POST", f"{LIBRARY}/count", {}).json() == {"count": 4}
+    assert call("POST", f"/v1/snapshots/{snapshot}/restore").status_code == 200
+    assert call("POST", f"{LIBRARY}/count", {}).json() == {"count": 2}
+
+
+def test_check_24_a_snapshot_that_cannot_be_synced_is_a_503_and_the_library_goes_on(call, disk):
+    disk.fails_sync = True
+    refused = call("POST", "/v1/snapshots")
+    disk.fails_sync = False
+    if refused.status_code != 201:  # it is for SQLite to say whether it syncs what we sync once more
+        assert (refused.status_code, refused.json()["title"]) == (503, "Storage failed")
+        assert call("GET", "/v1/snapshots").json()["snapshots"] == []
+    assert upsert(call, 1).status_code == 200
+    assert call("GET", "/readyz").json() == {"status": "ready"}
 
 
 def test_more_writes_than_can_wait_are_told_to_come_back(call, database):

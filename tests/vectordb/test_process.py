@@ -1,6 +1,5 @@
 """The server as a process: starting, stopping, being killed."""
 
-import os
 import random
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.vectordb.conftest import REPOSITORY, clean_environment, make_chunk, make_vector
-from vectordb.__main__ import main
 from vectordb.client import NotFound, Unavailable
 from vectordb.server.settings import Settings
 
@@ -28,25 +26,6 @@ def run_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         cwd=REPOSITORY,
         timeout=30,
     )
-
-
-@pytest.fixture
-def run_main(monkeypatch, capsys):
-    """Run the command line in this process; give (exit code, what it told)."""
-
-    def run(*arguments: str, **environment: str) -> tuple[object, str]:
-        for name in [name for name in os.environ if name.startswith("VECTORDB_")]:
-            monkeypatch.delenv(name)
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        try:
-            code: object = main(list(arguments))
-        except SystemExit as exc:
-            code = exc.code
-        captured = capsys.readouterr()
-        return code, captured.out + captured.err
-
-    return run
 
 
 def test_check_24_kill_9_under_concurrent_writes_loses_nothing_acknowledged(start_server):

@@ -93,13 +93,13 @@ def test_each_library_has_a_bound_of_its_own(database, library):
         future.result(_WAIT_S)
 
 
-def test_over_http_it_is_a_503_with_retry_after(database, library):
+def test_over_http_it_is_a_503_with_retry_after(database, snapshots, library):
     def upsert(http: httpx.AsyncClient, number: int):
         chunk = {"id": f"c{number}", "document_id": "doc", "text": _LARGE, "embedding": make_vector(number).tolist()}
         return http.post("/libraries/lib/chunks", json={"chunks": [chunk]})
 
     async def use() -> None:
-        transport = httpx.ASGITransport(create_app(database, api_key=None, max_body_bytes=_BOUND))
+        transport = httpx.ASGITransport(create_app(database, snapshots, api_key=None, max_body_bytes=_BOUND))
         async with httpx.AsyncClient(transport=transport, base_url="http://vectordb/v1") as http:
             go_on = hold_writer(library)
             calls = [asyncio.create_task(upsert(http, number)) for number in range(8)]

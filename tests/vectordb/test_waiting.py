@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.vectordb.conftest import hold_writer, make_chunk, make_vector
-from vectordb.engine import Database
+from vectordb.engine import Database, Snapshots
 from vectordb.errors import Conflict, NotFound, ReadOnly, StorageFull
 from vectordb.schemas import LibraryCreate, LibraryUpdate
 from vectordb.server.app import create_app
@@ -17,11 +17,11 @@ _MORE_THAN_THREADS = 60
 _PATIENCE_S = 10
 
 
-def with_calls(database: Database, use: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
+def with_calls(database: Database, snapshots: Snapshots, use: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
     """Give `use` a client of the application, whose calls may overlap."""
 
     async def run() -> None:
-        transport = httpx.ASGITransport(create_app(database, api_key=None, max_body_bytes=10_000_000))
+        transport = httpx.ASGITransport(create_app(database, snapshots, api_key=None, max_body_bytes=10_000_000))
         async with httpx.AsyncClient(transport=transport, base_url="http://vectordb/v1") as http:
             await use(http)
 
@@ -38,7 +38,7 @@ def many_chunks(first: int) -> dict[str, object]:
     }
 
 
-def test_searches_and_pages_answer_while_more_writes_wait_than_there_are_threads(database, library):
+def test_searches_and_pages_answer_while_more_writes_wait_than_there_are_threads(database, snapshots, library):
     library.upsert_chunks([make_chunk(number) for number in range(300)]).result()
     doomed = [database.create_library(LibraryCreate(id=f"l{n}", name=f"l{n}", dimension=2)) for n in range(20)]
 
@@ -63,10 +63,12 @@ def test_searches_and_pages_answer_while_more_writes_wait_than_there_are_threads
                 go_on.set()
         assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200, 204}
 
-    with_calls(database, use)
+    with_calls(database, snapshots, use)
 
 
-def test_libraries_are_made_changed_and_deleted_while_a_change_of_another_waits_for_its_writer(database, library):
+def test_libraries_are_made_changed_and_deleted_while_a_change_of_another_waits_for_its_writer(
+    database, snapshots, library
+):
     async def use(http: httpx.AsyncClient) -> None:
         go_on = hold_writer(library)
         try:
@@ -85,7 +87,7 @@ def test_libraries_are_made_changed_and_deleted_while_a_change_of_another_waits_
             go_on.set()
         assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
 
-    with_calls(database, use)
+    with_calls(database, snapshots, use)
 
 
 def test_a_name_is_taken_from_the_moment_a_change_to_it_is_queued(database, library):

@@ -9,6 +9,7 @@ from vectordb.errors import (
     Invalid,
     NotFound,
     ReadOnly,
+    SnapshotDamaged,
     StorageFull,
     Unauthorized,
     Unavailable,
@@ -26,6 +27,9 @@ from vectordb.schemas import (
     LibraryPage,
     SearchHit,
     SearchResponse,
+    Snapshot,
+    SnapshotPage,
+    SnapshotRestored,
     UpsertResult,
 )
 
@@ -46,6 +50,10 @@ __all__ = [
     "ReadOnly",
     "SearchHit",
     "SearchResponse",
+    "Snapshot",
+    "SnapshotDamaged",
+    "SnapshotPage",
+    "SnapshotRestored",
     "StorageFull",
     "Unauthorized",
     "Unavailable",

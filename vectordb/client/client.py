@@ -6,6 +6,7 @@ from typing import Any, Literal, overload
 
 from numpy.typing import ArrayLike
 
+from vectordb.client.snapshots import SnapshotCalls
 from vectordb.client.transport import Transport
 from vectordb.client.wire import (
     Filter,
@@ -45,6 +46,7 @@ class Client:
     `Unauthorized`, `NotFound`, `Conflict` and `Invalid` as the database says. A write that ended in `Unavailable` may
     have been carried out; upserts and deletions can be repeated safely. `timeout_s` bounds each call as a whole.
     `make_headers` is asked for more headers of each call, such as `X-Request-ID`, which the database's log then names.
+    The calls on snapshots are those of `snapshots`.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Client:
         make_headers: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
         self._transport = Transport(base_url, api_key=api_key, timeout_s=timeout_s, make_headers=make_headers)
+        self.snapshots = SnapshotCalls(self._transport)
 
     def __enter__(self) -> "Client":
         return self

@@ -1,7 +1,8 @@
 """Requests over one pool of connections: errors translated, dropped keep-alive connections forgiven."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -32,6 +33,7 @@ _KEEP_ALIVE_S = 30.0  # below the server's 75, so that it is us who close an idl
 _MOST_CONNECTIONS = 64
 _MOST_ANSWER_BYTES = 256 * 1024 * 1024
 """Four times what the server lets an answer grow to: what is larger comes from something else."""
+_PART_BYTES = 1024 * 1024
 _MOST_ERROR_BYTES = 64 * 1024
 """Problems are shorter than that; of what stands in for one (a proxy's page) only the status is told."""
 
@@ -87,18 +89,53 @@ class Transport:
             except _Dropped:
                 return self._send(method, path, content, parameters)
 
-    def write(self, method: str, path: str, *, content: bytes | None = None) -> bytes:
+    def write(self, method: str, path: str, *, content: bytes | None = None, timeout_s: float | None = None) -> bytes:
         """Send a request that changes something, once. After Unavailable it may have been carried out or not."""
-        with self._deadline.within(self._timeout_s):
-            return self._send(method, path, content, None)
+        with self._deadline.within(timeout_s or self._timeout_s):
+            return self._send(method, path, content, None, timeout_s)
 
-    def _send(self, method: str, path: str, content: bytes | None, parameters: Parameters | None) -> bytes:
-        headers = {} if self._make_headers is None else dict(self._make_headers())
+    def upload(self, path: str, parts: Iterable[bytes]) -> None:
+        """PUT a body of any size, in `parts`; each wait, not the whole, is bounded by the timeout."""
+        with self._exchange("PUT", path, content=parts, headers=self._headers()) as answer:
+            body = _read_beginning(answer, _MOST_ERROR_BYTES)
+        if not answer.is_success:
+            raise read_problem(answer.status_code, body, answer.headers.get("Retry-After"))
+
+    def download(self, path: str) -> Iterator[bytes]:
+        """Yield a body of any size in parts; each wait, not the whole, is bounded by the timeout."""
+        with self._exchange("GET", path, headers=self._headers()) as answer:
+            if not answer.is_success:
+                body = _read_beginning(answer, _MOST_ERROR_BYTES)
+                raise read_problem(answer.status_code, body, answer.headers.get("Retry-After"))
+            yield from answer.iter_bytes(_PART_BYTES)
+
+    def _headers(self) -> dict[str, str]:
+        return {} if self._make_headers is None else dict(self._make_headers())
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        parameters: Parameters | None,
+        timeout_s: float | None = None,
+    ) -> bytes:
+        headers = self._headers()
         if content is not None:
             headers["Content-Type"] = "application/json"
+        timeout: Any = {} if timeout_s is None else {"timeout": timeout_s}
+        with self._exchange(method, path, content=content, params=parameters, headers=headers, **timeout) as answer:
+            body = _read_bounded(answer) if answer.is_success else _read_beginning(answer, _MOST_ERROR_BYTES)
+        if answer.is_success:
+            return body
+        raise read_problem(answer.status_code, body, answer.headers.get("Retry-After"))
+
+    @contextmanager
+    def _exchange(self, method: str, path: str, **request: Any) -> Iterator[httpx.Response]:
+        """Give the answer to be read; whatever goes wrong with either is Unavailable."""
         try:
-            with self._http.stream(method, path, content=content, params=parameters, headers=headers) as answer:
-                body = _read_bounded(answer) if answer.is_success else _read_beginning(answer, _MOST_ERROR_BYTES)
+            with self._http.stream(method, path, **request) as answer:
+                yield answer
         except httpx.TimeoutException as exc:
             raise Unavailable(f"the vector database did not answer in time ({type(exc).__name__})") from exc
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as exc:
@@ -109,9 +146,6 @@ class Transport:
             raise Unavailable(f"the vector database cannot be understood: {exc}") from exc
         except RuntimeError as exc:  # httpx's word for a client that was closed
             raise Unavailable(str(exc)) from exc
-        if answer.is_success:
-            return body
-        raise read_problem(answer.status_code, body, answer.headers.get("Retry-After"))
 
 
 class _Dropped(Unavailable):

@@ -19,11 +19,20 @@ Filter = Mapping[str, Any]
 
 def make_path(library_id: str, *parts: str) -> str:
     """Return the path of a library, or of what is below it. Raises Invalid for an empty id."""
-    segments = [quote(part, safe="") for part in (library_id, *parts)]
+    return _join_path("/v1/libraries", library_id, *parts)
+
+
+def make_snapshot_path(snapshot_id: str, *parts: str) -> str:
+    """Return the path of a snapshot, or of what is below it. Raises Invalid for an empty id."""
+    return _join_path("/v1/snapshots", snapshot_id, *parts)
+
+
+def _join_path(root: str, *ids: str) -> str:
+    segments = [quote(part, safe="") for part in ids]
     if "" in segments:
         raise Invalid("an id is empty")
     # "." and ".." are ids too; written plainly, they would be taken for ways up.
-    return "/v1/libraries/" + "/".join(part.replace(".", "%2E") if part.strip(".") == "" else part for part in segments)
+    return "/".join([root, *(part.replace(".", "%2E") if part.strip(".") == "" else part for part in segments)])
 
 
 def make_page_parameters(limit: int, cursor: str | None) -> Parameters:

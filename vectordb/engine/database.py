@@ -1,6 +1,8 @@
 """All libraries of one data folder."""
 
+import logging
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +12,12 @@ import orjson
 from vectordb.engine.clock import read_clock
 from vectordb.engine.library import Library, Stats
 from vectordb.engine.writer import Written
-from vectordb.errors import Conflict, DataFolderRefused, NotFound, ReadOnly, VectorDBError
-from vectordb.schemas import LibraryCreate, LibraryUpdate
+from vectordb.errors import Conflict, DataFolderRefused, Invalid, NotFound, ReadOnly, SnapshotDamaged, VectorDBError
+from vectordb.schemas import LibraryCopy, LibraryCreate, LibraryUpdate
 from vectordb.schemas.base import make_id
-from vectordb.storage import DataFolder, LibraryFile, LibraryRow
+from vectordb.storage import DataFolder, LibraryFile, LibraryRow, Replacement, put_copy
+
+_log = logging.getLogger(__name__)
 
 _MAX_QUEUED_BYTES = 256 * 1024 * 1024
 
@@ -26,10 +30,19 @@ class _Claim:
     library: Library
 
 
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What came of a replacement: the log positions of the libraries that came, by id, and the ids that are gone."""
+
+    log_positions: dict[str, int]
+    deleted: list[str]
+
+
 class Database:
     """The libraries, by id. Making, renaming and deleting libraries happens one at a time.
 
-    No writer is waited for under the lock of that: a library that writes slowly holds up itself alone.
+    No writer is waited for under the lock of that, but by a replacement: a library that writes slowly holds up itself
+    alone.
     """
 
     def __init__(self, data_dir: Path, *, max_queued_bytes: int = _MAX_QUEUED_BYTES, vfs: str | None = None) -> None:
@@ -44,7 +57,7 @@ class Database:
         self._vfs = vfs
         self._changing = threading.Condition()
         self._erasing = 0  # libraries that are out of the dict and not yet off the disk
-        self._libraries: dict[str, Library] = {}
+        self._libraries: dict[str, Library] = {}  # replaced whole when several change at once
         self._naming = threading.Lock()  # writers' threads take it too: nothing is waited for in it
         self._claims: set[_Claim] = set()
         self._folder = DataFolder(data_dir)
@@ -108,9 +121,9 @@ class Database:
             if row.id in self._libraries:
                 raise Conflict(f'there is a library "{row.id}" already')
             self._require_free_name(row.name, row.id)
-            with self._folder.new_library() as draft:
+            with self._folder.new_library() as (draft, folder):
                 LibraryFile.create(draft, row, vfs=self._vfs)
-            return self._open(self._folder.path_of(draft))
+            return self._open(folder)
 
     def update_library(self, library_id: str, request: LibraryUpdate) -> "Future[Written[LibraryRow]]":
         """Change name or metadata; the future ends when that is durable, and told by `Library.row`.
@@ -159,24 +172,114 @@ class Database:
             try:
                 trash = self._folder.retire_library(library.folder)
             except VectorDBError:
-                library.restore()
+                library.readmit()
                 raise
             del self._libraries[library_id]
-            with self._naming:
-                self._claims = {claim for claim in self._claims if claim.library is not library}
+            self._forget_claims([library])
             self._erasing += 1
         try:
             library.discard()
             self._folder.erase_retired(trash)
         finally:
-            with self._changing:
-                self._erasing -= 1
-                self._changing.notify_all()
+            self._note_erased(1)
 
-    def _require_free_name(self, name: str, library_id: str) -> None:
+    def replace_libraries(
+        self, copies: Sequence[LibraryCopy], snapshot: Path, *, is_whole: bool, go_on: Callable[[], None]
+    ) -> Replaced:
+        """Put copies in the place of the libraries with their ids, and of all others too when that `is_whole`.
+
+        All of them change at one moment, also when the process is killed. Until then the old ones serve; what is asked
+        of them by then is answered by them. `go_on` is called between two copies, to raise what is to end it all.
+
+        Raises SnapshotDamaged; Conflict when a library that stays has one's name; StorageFull or StorageFailed. Nothing
+        has changed then, unless the very last step failed: the old ones serve then, read-only until a restart tells.
+        """
+        replacement = self._folder.begin_replacement(len(copies))
+        coming: list[Library] = []
+        try:
+            for copy, folder in zip(copies, replacement.folders, strict=True):
+                go_on()
+                coming.append(self._open_copy(copy, snapshot, folder))
+            with self._changing:
+                going, log_positions = self._exchange(coming, replacement, is_whole=is_whole)
+        except BaseException:
+            for library in coming:
+                library.discard()
+            replacement.abandon()
+            raise
+        try:
+            self._clear_away(going, replacement)
+        finally:
+            self._note_erased(len(going))
+        return Replaced(log_positions, sorted({library.row.id for library in going} - log_positions.keys()))
+
+    def _open_copy(self, copy: LibraryCopy, snapshot: Path, folder: Path) -> Library:
+        put_copy(copy, snapshot, folder)
+        try:
+            library = Library(folder, max_queued_bytes=self._max_queued_bytes, vfs=self._vfs)
+        except (DataFolderRefused, Invalid) as exc:
+            raise SnapshotDamaged(f'the copy of library "{copy.id}" cannot be opened: {exc.detail}') from exc
+        if library.row.id != copy.id:
+            library.discard()
+            raise SnapshotDamaged(f'the file of library "{copy.id}" holds library "{library.row.id}"')
+        return library
+
+    def _exchange(
+        self, coming: Sequence[Library], replacement: Replacement, *, is_whole: bool
+    ) -> tuple[list[Library], dict[str, int]]:
+        """Let `coming` count; return those that are gone by that, and where the logs of `coming` are."""
+        names = {library.row.id: library.row.name for library in coming}
+        going = [library for library in self._libraries.values() if is_whole or library.row.id in names]
+        for library_id, name in names.items():
+            self._require_free_name(name, library_id, leaving=going)
+        try:
+            reached = {library.row.id: library.pause_writes() for library in going}
+            log_positions = {
+                library.row.id: library.continue_log(reached.get(library.row.id, 0)).result().log_position
+                for library in coming
+            }
+            replacement.prepare([library.folder for library in going])
+            replacement.commit()
+        except BaseException:
+            for library in going:
+                if replacement.may_count:
+                    library.stop_writes()
+                else:
+                    library.resume_writes()
+            raise
+        counting = [*(library for library in self._libraries.values() if library not in going), *coming]
+        self._libraries = {library.row.id: library for library in counting}
+        for library in going:
+            if library.row.id in names:
+                library.supersede()
+            else:
+                library.retire()
+        self._forget_claims(going)
+        self._erasing += len(going)
+        return going, log_positions
+
+    def _clear_away(self, going: Sequence[Library], replacement: Replacement) -> None:
+        for library in going:
+            library.discard()
+        try:
+            for trash in replacement.finish([library.folder for library in going]):
+                self._folder.erase_retired(trash)
+        except VectorDBError as exc:  # the libraries are replaced all the same
+            _log.error("what a restore replaced is deleted at the next start only: %s", exc)
+
+    def _forget_claims(self, gone: Sequence[Library]) -> None:
         with self._naming:
-            taken = {(other.row.name, other.row.id) for other in self._libraries.values()}
-            taken.update((claim.name, claim.library.row.id) for claim in self._claims)
+            self._claims = {claim for claim in self._claims if claim.library not in gone}
+
+    def _note_erased(self, count: int) -> None:
+        with self._changing:
+            self._erasing -= count
+            self._changing.notify_all()
+
+    def _require_free_name(self, name: str, library_id: str, *, leaving: Sequence[Library] = ()) -> None:
+        with self._naming:
+            taken = {(other.row.name, other.row.id) for other in self._libraries.values() if other not in leaving}
+            taken.update((claim.name, claim.library.row.id) for claim in self._claims if claim.library not in leaving)
         if any(other == name and other_id != library_id for other, other_id in taken):
             raise Conflict(f'there is a library named "{name}" already')
 

@@ -25,10 +25,11 @@ from vectordb.schemas import (
     DocumentUpdate,
     FloatArray,
     HybridSearchRequest,
+    LibraryCopy,
     LibraryUpdate,
     SearchRequest,
 )
-from vectordb.storage import ChunkRow, DocumentRow, LibraryFile, LibraryRow, ReaderPool
+from vectordb.storage import ChunkRow, DocumentRow, LibraryFile, LibraryRow, ReaderPool, write_copy
 from vectordb.storage.folder import measure_folder
 
 T = TypeVar("T")
@@ -96,18 +97,45 @@ class Library:
         """Answer every call with NotFound from now on: the folder is about to be taken away."""
         self._refuse(lambda: NotFound(f'there is no library "{self._row.id}"'))
 
-    def restore(self) -> None:
+    def supersede(self) -> None:
+        """Answer every call with Unavailable from now on: another library bears the id, and may be asked at once."""
+        self._refuse(lambda: Unavailable(f'library "{self._row.id}" has just been restored; ask again'))
+
+    def readmit(self) -> None:
         """Take calls again: the folder could not be taken away."""
         self._refuse(None)
 
     def discard(self) -> None:
-        """Close a retired library: writes that are queued get NotFound, the log is left as it is."""
+        """Close a library that takes no calls: writes that are queued are refused, the log is left as it is."""
         self._writer.close(discard=True)
         self._readers.close(discard=True)
 
     def _refuse(self, make_refusal: Callable[[], VectorDBError] | None) -> None:
         self._readers.refuse(make_refusal)
         self._writer.refuse(make_refusal)
+
+    def pause_writes(self) -> int:
+        """Turn writes away, wait for those that are queued, and return the log position of the last one."""
+        self._writer.refuse(lambda: Unavailable(f'library "{self._row.id}" is being restored; try again'))
+        self._writer.drain()
+        return self._read_log_position()
+
+    def resume_writes(self) -> None:
+        """Take writes again after `pause_writes`."""
+        self._writer.refuse(None)
+
+    def stop_writes(self) -> None:
+        """Take no more writes until a restart: which record will count then is unknown."""
+        self._writer.fail()
+
+    def continue_log(self, position: int) -> "Future[Written[None]]":
+        """Let the log go on beyond `position`, as a write of its own."""
+        return self._writer.submit(lambda session: session.file.library.raise_log_position(position))
+
+    def copy_to(self, target: Path) -> LibraryCopy:
+        """Copy the library as it is at one moment; reads and writes go on. Raises like `write_copy`, and NotFound."""
+        with self._writer.log_left_alone(), self._readers.reader() as file:
+            return write_copy(file, target)
 
     def read_stats(self) -> Stats:
         """Return the library's size. Raises NotFound when it is being deleted."""
@@ -127,10 +155,13 @@ class Library:
         """Raise Unavailable when the library is not as far as `position`."""
         if position is None:
             return
-        with self._readers.reader() as file:
-            reached = file.library.read_log_position()
+        reached = self._read_log_position()
         if reached < position:
             raise Unavailable(f"this node is at log position {reached}, before {position}")
+
+    def _read_log_position(self) -> int:
+        with self._readers.reader() as file:
+            return file.library.read_log_position()
 
     # Writes
 

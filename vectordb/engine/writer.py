@@ -15,8 +15,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -37,6 +38,7 @@ _MOST_JOBS_PER_COMMIT = 128
 _WAL_PAGES_BEFORE_CHECKPOINT = 2_000
 _ERASE_ATTEMPTS = 3
 _ERASE_PAUSE_S = 0.02
+_ERASE_AGAIN_S = 5.0
 _READ_ONLY = "storage failed earlier, so this library takes no writes until the server is restarted"
 
 
@@ -95,6 +97,7 @@ class LibraryWriter:
         self._discarding = False
         self._make_refusal: Callable[[], VectorDBError] | None = None
         self._erase_pending = False
+        self._copies = 0
         self._submitting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"writer-{name}", daemon=True)
         self._thread.start()
@@ -134,6 +137,27 @@ class LibraryWriter:
         with self._submitting:
             self._make_refusal = make_refusal
 
+    def drain(self) -> None:
+        """Wait for what is queued; the caller has seen to it by `refuse` that nothing more comes."""
+        self._waiting.join()
+
+    def fail(self) -> None:
+        """Take no more writes until a restart: whether they would be kept is unknown."""
+        with self._submitting:
+            self._failure = _READ_ONLY
+            self._make_refusal = None
+
+    @contextmanager
+    def log_left_alone(self) -> Iterator[None]:
+        """Do not try to empty the log inside the block, where a long read is in the way: writes would wait for that."""
+        with self._submitting:
+            self._copies += 1
+        try:
+            yield
+        finally:
+            with self._submitting:
+                self._copies -= 1
+
     def close(self, *, discard: bool = False) -> None:
         """Finish what is queued, empty the log, close the file.
 
@@ -158,20 +182,25 @@ class LibraryWriter:
 
     def _write_next(self) -> bool:
         """Wait for jobs and write them; return whether more may come. Nothing is kept of them."""
-        first = self._waiting.get()
-        jobs = [] if first is None else [first]
-        open_ = first is not None
-        while open_ and len(jobs) < _MOST_JOBS_PER_COMMIT:
-            try:
-                following = self._waiting.get_nowait()
-            except queue.Empty:
-                break
-            if following is None:
-                open_ = False
-            else:
-                jobs.append(following)
+        taken = self._take_waiting()
+        jobs = [waiting for waiting in taken if waiting is not None]
         self._write_group([waiting for waiting in jobs if waiting.future.set_running_or_notify_cancel()])
-        return open_
+        for _ in taken:
+            self._waiting.task_done()
+        return None not in taken
+
+    def _take_waiting(self) -> list[_Waiting | None]:
+        """Wait for a job, or for None, the end, and take what else is there; see to a log that has to be emptied."""
+        taken: list[_Waiting | None] = []
+        is_log_waiting = self._erase_pending and self._failure is None
+        try:
+            taken.append(self._waiting.get(timeout=_ERASE_AGAIN_S if is_log_waiting else None))
+            while taken[-1] is not None and len(taken) < _MOST_JOBS_PER_COMMIT:
+                taken.append(self._waiting.get_nowait())
+        except queue.Empty:
+            if not taken:
+                self._tidy_log(erases=False)
+        return taken
 
     def _write_group(self, jobs: list[_Waiting]) -> None:
         if not jobs:
@@ -232,15 +261,16 @@ class LibraryWriter:
         """Empty the log after a deletion, or keep it short.
 
         What is committed is safe whatever happens here; only a failing disk is of interest. A reader in the way is
-        waited for a moment; then the next write, or the end, tries again.
+        waited for a moment, one that makes a copy is not; then it is tried again with the next write, or soon.
         """
         self._erase_pending = self._erase_pending or erases
         if self._discarding:
             return
-        if not self._erase_pending and self._file.wal_pages < _WAL_PAGES_BEFORE_CHECKPOINT:
+        is_to_be_emptied = self._erase_pending and not self._copies
+        if not is_to_be_emptied and self._file.wal_pages < _WAL_PAGES_BEFORE_CHECKPOINT:
             return
         try:
-            if not self._erase_pending:
+            if not is_to_be_emptied:
                 self._file.checkpoint(erase=False)
                 return
             for _ in range(_ERASE_ATTEMPTS):
@@ -248,7 +278,7 @@ class LibraryWriter:
                     self._erase_pending = False
                     return
                 time.sleep(_ERASE_PAUSE_S)
-            _log.warning("library %s: readers keep the log from being emptied; the next write tries again", self._name)
+            _log.warning("library %s: readers keep the log from being emptied; it is tried again", self._name)
         except apsw.FullError:
             _log.warning("library %s: the disk is too full to bring the log into the file", self._name)
         except apsw.Error as exc:

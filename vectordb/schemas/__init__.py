@@ -36,6 +36,16 @@ from vectordb.schemas.search import (
     SearchRequest,
     SearchResponse,
 )
+from vectordb.schemas.snapshots import (
+    LibraryCopy,
+    Manifest,
+    RestoredLibrary,
+    Snapshot,
+    SnapshotCreate,
+    SnapshotPage,
+    SnapshotRestore,
+    SnapshotRestored,
+)
 
 __all__ = [
     "And",
@@ -64,14 +74,22 @@ __all__ = [
     "IndexSpec",
     "IndexStatus",
     "Library",
+    "LibraryCopy",
     "LibraryCreate",
     "LibraryPage",
     "LibraryStats",
     "LibraryUpdate",
+    "Manifest",
     "Metric",
     "Problem",
+    "RestoredLibrary",
     "SearchHit",
     "SearchRequest",
     "SearchResponse",
+    "Snapshot",
+    "SnapshotCreate",
+    "SnapshotPage",
+    "SnapshotRestore",
+    "SnapshotRestored",
     "UpsertResult",
 ]

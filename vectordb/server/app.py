@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 
-from vectordb.engine import Database
+from vectordb.engine import Database, Snapshots
 from vectordb.server import chunks, documents, health, libraries, search
+from vectordb.server import snapshots as snapshot_calls
 from vectordb.server.access import RequireAPIKey
 from vectordb.server.description import install_description
 from vectordb.server.log_lines import LogRequests
@@ -15,13 +16,14 @@ from vectordb.server.routing import ServeHead, refuse_unknown_parameters
 from vectordb.server.threads import Threads
 
 
-def create_app(database: Database, *, api_key: str | None, max_body_bytes: int) -> FastAPI:
-    """Return the application; it closes `database` when it stops."""
+def create_app(database: Database, snapshots: Snapshots, *, api_key: str | None, max_body_bytes: int) -> FastAPI:
+    """Return the application over `database` and its snapshots; it closes both when it stops."""
     threads = Threads()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
+        await threads.change(snapshots.close)
         await threads.change(database.close)
         threads.close()
 
@@ -36,9 +38,10 @@ def create_app(database: Database, *, api_key: str | None, max_body_bytes: int) 
         dependencies=[Depends(refuse_unknown_parameters)],
     )
     app.state.database = database
+    app.state.snapshots = snapshots
     app.state.threads = threads
     app.state.max_body_bytes = max_body_bytes
-    rooms = (health, libraries, documents, chunks, search)
+    rooms = (health, libraries, documents, chunks, search, snapshot_calls)
     # The routers' own lists: included ones are kept behind a route that tells no methods.
     routes = [*app.routes, *(route for room in rooms for route in room.router.routes)]
     install_problem_handlers(app, routes)

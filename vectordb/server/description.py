@@ -26,13 +26,16 @@ _REQUESTS: list[type[BaseModel]] = [
     schemas.SearchRequest,
     schemas.HybridSearchCall,
     schemas.CountRequest,
+    schemas.Manifest,
+    schemas.SnapshotCreate,
+    schemas.SnapshotRestore,
 ]
 
 
-def takes(model: type[BaseModel]) -> dict[str, Any]:
+def takes(model: type[BaseModel], *, is_required: bool = True) -> dict[str, Any]:
     """Return a route's `openapi_extra` for a body of `model`, one of `_REQUESTS`."""
     schema = {"$ref": _REF.format(model=model.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": is_required, "content": {"application/json": {"schema": schema}}}}
 
 
 def gives(model: Any, status: int = 200) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vectordb.engine import Database, Hit, Library
+from vectordb.engine import Database, Hit, Library, Snapshots
 from vectordb.engine.clock import tell_time
 from vectordb.engine.library import Stats
 from vectordb.errors import FieldError, Invalid, TooLarge, UnsupportedMedia
+from vectordb.schemas import Snapshot
 from vectordb.server.threads import Threads
 from vectordb.storage import ChunkRow, DocumentRow, LibraryRow
 
@@ -37,6 +38,12 @@ def library_of(request: Request) -> Library:
     return database_of(request).get_library(request.path_params["library_id"])
 
 
+def snapshots_of(request: Request) -> Snapshots:
+    """Return the snapshots of that database."""
+    snapshots: Snapshots = request.app.state.snapshots
+    return snapshots
+
+
 def threads_of(request: Request) -> Threads:
     """Return the threads that the application carries long work on."""
     threads: Threads = request.app.state.threads
@@ -57,6 +64,17 @@ async def read_body(request: Request, model: type[M], *, is_write: bool = False)
         return model.model_validate_json(body)
     threads = threads_of(request)
     return await (threads.write if is_write else threads.read)(lambda: model.model_validate_json(body))
+
+
+async def read_optional_body(request: Request, model: type[M]) -> M:
+    """Return the body as `model`, or what that is without a word when there is none.
+
+    Raises as `read_body` does; also for a call without a body that a web page makes: browsers ask nobody before.
+    """
+    is_empty = request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
+    if is_empty and "origin" not in request.headers:
+        return model()
+    return await read_body(request, model)
 
 
 def is_long(request: Request) -> bool:
@@ -182,6 +200,11 @@ def show_library(row: LibraryRow, stats: Stats) -> dict[str, Any]:
             "read_only": stats.read_only,
         },
     }
+
+
+def show_snapshot(snapshot: Snapshot) -> dict[str, Any]:
+    """Return a snapshot as it is told."""
+    return snapshot.model_dump(mode="json")
 
 
 def show_document(row: DocumentRow) -> dict[str, Any]:

@@ -8,11 +8,12 @@ import sys
 
 import uvicorn
 
-from vectordb.engine import Database
+from vectordb.engine import Database, Snapshots
 from vectordb.errors import DataFolderRefused
 from vectordb.server.app import create_app
 from vectordb.server.log_lines import describe_logging
 from vectordb.server.settings import Settings
+from vectordb.storage import SnapshotFolder
 
 _log = logging.getLogger("vectordb")
 
@@ -27,7 +28,7 @@ def serve(settings: Settings) -> int:
     logging.config.dictConfig(describe_logging(settings.log_format))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
-        database = Database(settings.data, max_queued_bytes=settings.max_queued_bytes)
+        database, snapshots = _open(settings)
     except DataFolderRefused as exc:
         _log.error("%s", exc.detail)
         return 1
@@ -35,10 +36,11 @@ def serve(settings: Settings) -> int:
         listener = _listen(settings.host, settings.port)
     except OSError as exc:
         _log.error("cannot listen on %s port %d: %s", settings.host, settings.port, exc.strerror)
+        snapshots.close()
         database.close()
         return 1
     api_key = None if settings.api_key is None else settings.api_key.get_secret_value()
-    app = create_app(database, api_key=api_key, max_body_bytes=settings.max_body_bytes)
+    app = create_app(database, snapshots, api_key=api_key, max_body_bytes=settings.max_body_bytes)
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -57,6 +59,16 @@ def serve(settings: Settings) -> int:
     uvicorn.Server(config).run(sockets=[listener])
     _log.info("stopped")
     return 0
+
+
+def _open(settings: Settings) -> tuple[Database, Snapshots]:
+    database = Database(settings.data, max_queued_bytes=settings.max_queued_bytes)
+    try:
+        folder = SnapshotFolder(settings.snapshots_dir or settings.data / "snapshots")
+    except DataFolderRefused:
+        database.close()
+        raise
+    return database, Snapshots(database, folder)
 
 
 def _listen(host: str, port: int) -> socket.socket:

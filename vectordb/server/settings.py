@@ -16,6 +16,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="VECTORDB_", hide_input_in_errors=True, extra="forbid")
 
     data: Path
+    snapshots_dir: Path | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8003
     api_key: SecretStr | None = None
@@ -23,7 +24,7 @@ class Settings(BaseSettings):
     log_format: LogFormat = "line"
     max_queued_bytes: Annotated[int, Field(ge=1_024, le=2**40)] = 256 * 1024 * 1024
 
-    @field_validator("data", mode="before")
+    @field_validator("data", "snapshots_dir", mode="before")
     @classmethod
     def refuse_no_folder(cls, value: object) -> object:
         """Refuse an empty path: it would mean the folder that the process happens to stand in."""

@@ -41,6 +41,13 @@ def open_connection(path: Path, *, create: bool = False, vfs: str | None = None)
     return connection
 
 
+def open_read_only(path: Path) -> apsw.Connection:
+    """Return a connection to a file that nobody changes; nothing is written, nor beside it. Raises StorageFailed."""
+    with translated_errors():
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        return apsw.Connection(f"{path.absolute().as_uri()}?immutable=1", flags=flags)
+
+
 @contextmanager
 def translated_errors() -> Iterator[None]:
     """Turn SQLite's errors into ours."""

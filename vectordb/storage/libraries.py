@@ -56,6 +56,10 @@ class LibraryRepository:
         """Return the log position of the last write."""
         return cast("int", self._connection.execute("SELECT log_position FROM library").get)
 
+    def raise_log_position(self, position: int) -> None:
+        """Let the log go on from `position`, unless it is beyond that."""
+        self._connection.execute("UPDATE library SET log_position = max(log_position, ?)", (position,))
+
     def advance_log_position(self) -> int:
         """Count one more write; return its log position."""
         return cast(

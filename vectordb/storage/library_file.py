@@ -10,7 +10,7 @@ import apsw
 
 from vectordb.errors import Unavailable, VectorDBError
 from vectordb.storage.chunks import ChunkRepository
-from vectordb.storage.connection import open_connection, translated_errors
+from vectordb.storage.connection import open_connection, open_read_only, translated_errors
 from vectordb.storage.documents import DocumentRepository
 from vectordb.storage.folder import LIBRARY_FILE
 from vectordb.storage.libraries import LibraryRepository, LibraryRow
@@ -53,6 +53,11 @@ class LibraryFile:
             connection.close()
             raise
         return cls(connection)
+
+    @classmethod
+    def open_copy(cls, path: Path) -> "LibraryFile":
+        """Open a copy that nobody changes, to read it. Raises StorageFailed."""
+        return cls(open_read_only(path))
 
     def checkpoint(self, *, erase: bool) -> bool:
         """Bring the log into the file; with `erase`, empty the log, so that nothing deleted is left in it.
