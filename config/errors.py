@@ -12,7 +12,7 @@ from django.shortcuts import render
 from django.views import defaults
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework import status
-from rest_framework.exceptions import APIException, NotFound, ValidationError
+from rest_framework.exceptions import APIException, NotFound, UnsupportedMediaType, ValidationError
 from rest_framework.response import Response
 
 from categorisation.errors import CategorisationConflict, CategoryNotFound, DuplicateTitle, RunNotFound
@@ -22,6 +22,7 @@ from knowledge.errors import (
     DocumentUnreadable,
     EmbedderChanged,
     EmbedderUnavailable,
+    FileKindUnsupported,
     ModelFilesInvalid,
     VectorStoreUnavailable,
 )
@@ -97,6 +98,7 @@ TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], Exception
     ((DuplicateTitle,), lambda error: Conflict(str(error), code="duplicate")),
     ((CategorisationConflict,), lambda error: Conflict(str(error))),
     ((DocumentTooLarge,), lambda error: TooLarge(str(error))),
+    ((FileKindUnsupported,), lambda error: UnsupportedMediaType("", detail=str(error))),
     ((DocumentUnreadable,), lambda error: ValidationError({error.attr: [str(error)]}, code="unreadable")),
 )
 

@@ -21,6 +21,7 @@ from teams.throttling import ATTRIBUTE
 DRAINED_BYTES = 64 * 1024
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 NO_ROUTE = "none"  # unknown paths, static files, and what is refused before its path is looked at
+MAX_DIGITS = 20  # a number of more is too large, too, and Python would refuse to read it
 Handler = Callable[[HttpRequest], HttpResponse]
 
 
@@ -106,7 +107,7 @@ class OptionalTrailingSlashMiddleware:
 
 
 class RequestSizeLimitMiddleware:
-    """Refuse a body that is declared larger than any call accepts, before a byte of it is read."""
+    """Refuse a body that no call accepts, larger or compressed, before a byte of it is read."""
 
     def __init__(self, get_response: Handler) -> None:
         self._get_response = get_response
@@ -115,11 +116,15 @@ class RequestSizeLimitMiddleware:
         if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
             return error_response(411, "length_required", "Send the body with a Content-Length.")
         declared = request.META.get("CONTENT_LENGTH") or "0"
-        if not declared.isdigit():
+        if not (declared.isascii() and declared.isdigit()):
             return error_response(400, "parse_error", "Content-Length is not a number.")
-        if int(declared) > settings.MAX_REQUEST_SIZE_BYTES:
-            limit = settings.MAX_REQUEST_SIZE_BYTES
+        limit = _limit_of(request)
+        if int(declared[:MAX_DIGITS]) > limit:
             return error_response(413, "request_too_large", f"The body is larger than {limit} bytes.")
+        if request.META.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in ("", "identity"):
+            refusal = error_response(415, "unsupported_media_type", "Send the body as it is, not compressed.")
+            refusal["Accept-Encoding"] = "identity"
+            return refusal
         response = self._get_response(request)
         _read_to_the_end(request)
         return response
@@ -136,6 +141,11 @@ class LoginLimitMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         return too_many_logins(request, exception) if isinstance(exception, TooManyLogins) else None
+
+
+def _limit_of(request: HttpRequest) -> int:
+    is_form = request.META.get("CONTENT_TYPE", "").startswith("multipart/")
+    return int(settings.MAX_FORM_SIZE_BYTES if is_form else settings.MAX_REQUEST_SIZE_BYTES)
 
 
 def _read_to_the_end(request: HttpRequest) -> None:

@@ -187,14 +187,20 @@ SPECTACULAR_SETTINGS = {
         "config.openapi_links.link_calls",
     ],
     "ENUM_NAME_OVERRIDES": {
+        "ContentTypeEnum": "knowledge.models.ContentType.choices",
+        "TextTypeEnum": "knowledge.serializers.TEXT_CHOICES",
         "ClientErrorEnum": "drf_standardized_errors.openapi_serializers.ClientErrorEnum.choices",
         "ServerErrorEnum": "drf_standardized_errors.openapi_serializers.ServerErrorEnum.choices",
     },
 }
 MAX_DOCUMENT_SIZE_BYTES = ENVIRONMENT.max_document_size_bytes
-# JSON may write a character of two bytes as six (\\u00e9); beyond this no body is read at all
+MAX_PDF_SIZE_BYTES = ENVIRONMENT.max_pdf_size_bytes
+# Beyond these no body is read at all. JSON may write a character of two bytes as six (\\u00e9); a form's file comes as
+# it is, and lies in a temporary file, not in memory, from 2.5 MB on.
 MAX_REQUEST_SIZE_BYTES = 3 * MAX_DOCUMENT_SIZE_BYTES + 64 * 1024
+MAX_FORM_SIZE_BYTES = max(MAX_DOCUMENT_SIZE_BYTES, MAX_PDF_SIZE_BYTES) + 64 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_SIZE_BYTES
+DATA_UPLOAD_MAX_NUMBER_FILES = 1
 
 # -- Background work --------------------------------------------------------------------------------------------------
 

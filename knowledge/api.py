@@ -58,7 +58,7 @@ A_ROW = OpenApiExample(
 
 
 class FormParser(MultiPartParser):
-    """Forms with a file; one with too many parts is a bad request like any other."""
+    """Forms with one file; one with more, or with too many fields, is a bad request like any other."""
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Any = None
@@ -66,7 +66,7 @@ class FormParser(MultiPartParser):
         try:
             return super().parse(stream, media_type, parser_context)
         except SuspiciousOperation as exc:
-            raise ParseError("The form has too many parts.") from exc
+            raise ParseError("The form has too many parts: one file and a few short fields are expected.") from exc
 
 
 @extend_schema(tags=["documents"])
@@ -111,7 +111,7 @@ class DocumentViewSet(ListModelMixin, GenericViewSet[Document]):
         201: it is new. 200: it replaced another, or is unchanged. It is indexed in the background; until then answers
         are drawn from what it replaces.
         """
-        is_form = str(request.content_type).startswith("multipart/")
+        is_form = str(request.content_type).lower().startswith("multipart/")
         body: DocumentBody | DocumentUpload = (DocumentUpload if is_form else DocumentBody)(data=request.data)
         body.is_valid(raise_exception=True)
         document, written = services.put_document(project=key_of(request).project, draft=body.draft())

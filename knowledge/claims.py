@@ -58,8 +58,14 @@ class Claim:
         mine = self._still_wanted()
         if not mine.update(staged_chunks=staged_chunks, index_after=Now() + LEASE, index_attempts=1):
             raise ClaimLost
-        self._attempts = 1
-        self._until = Document.objects.values_list("index_after", flat=True).get(pk=self.document.pk)
+        self._take_note_of_renewal()
+
+    def keep_text(self, text: str) -> None:
+        """Store the text that was taken out of the document's file, and start the lease anew. Raises ClaimLost."""
+        if not self._still_wanted().update(content=text, index_after=Now() + LEASE, index_attempts=1):
+            raise ClaimLost
+        self._take_note_of_renewal()
+        self.document.content = text
 
     def publish(self, *, chunk_count: int) -> None:
         """From now on answers are drawn from this revision, all of whose chunks are stored. Raises ClaimLost."""
@@ -121,6 +127,10 @@ class Claim:
         postponed = self._still_wanted().update(index_after=Now() + timedelta(seconds=pause_s), **values)
         if not postponed:
             raise ClaimLost
+
+    def _take_note_of_renewal(self) -> None:
+        self._attempts = 1
+        self._until = Document.objects.values_list("index_after", flat=True).get(pk=self.document.pk)
 
     def _mine(self) -> QuerySet[Document]:
         return Document.objects.filter(pk=self.document.pk, index_after=self._until)

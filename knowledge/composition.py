@@ -17,8 +17,10 @@ from django.utils.module_loading import import_string
 from knowledge import embedders
 from knowledge.embedders import Embedder
 from knowledge.errors import DocumentUnreadable
+from knowledge.extraction import Extractor, PdfExtractor
 from knowledge.indexing import Indexer
 from knowledge.loaders import LOADERS, Loader
+from knowledge.models import ContentType
 from knowledge.splitter import HeadingSplitter, Splitter
 from knowledge.vector_store import VectordbStore, VectorStore
 
@@ -73,10 +75,23 @@ def loader_for(content_type: str) -> Loader:
         raise DocumentUnreadable(f"Documents of type {content_type} cannot be read.", attr="content_type") from exc
 
 
+def extractor_for(content_type: str) -> Extractor:
+    """What takes the text out of files of this type. Raises DocumentUnreadable."""
+    if content_type != ContentType.PDF:
+        raise DocumentUnreadable(f"Files of type {content_type} cannot be read.", attr="content_type")
+    return PdfExtractor(max_text_bytes=settings.MAX_DOCUMENT_SIZE_BYTES)
+
+
 @cache
 def indexer() -> Indexer:
     """What indexes and erases documents."""
-    return Indexer(store=vector_store(), embedder=embedder(), splitter=splitter(), loader_for=loader_for)
+    return Indexer(
+        store=vector_store(),
+        embedder=embedder(),
+        splitter=splitter(),
+        loader_for=loader_for,
+        extractor_for=extractor_for,
+    )
 
 
 @cache

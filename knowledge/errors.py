@@ -7,6 +7,7 @@ KnowledgeError
 │   └── EmbedderRefused     it does not take these texts; others it may
 ├── ModelFilesInvalid       the local model's files are missing or damaged; needs `make setup`, not another try
 ├── DocumentUnreadable      a document cannot be read as what it claims to be; the message is for the user
+├── FileKindUnsupported     a file is of a kind that is not read, or not of the kind that it claims; for the user
 ├── DocumentTooLarge        a document is larger than this service takes; the message is for the user
 ├── DocumentNotFound        no such document in the project, or it was deleted
 ├── VectorStoreUnavailable  the vector database is down, slow, or does not know our key; worth another try later
@@ -65,6 +66,10 @@ class DocumentUnreadable(KnowledgeError):
     def __init__(self, message: str, *, attr: str = "content") -> None:
         super().__init__(message)
         self.attr = attr
+
+
+class FileKindUnsupported(KnowledgeError):
+    """A file is of a kind that this service does not read, or says two things of its kind. For the user."""
 
 
 class DocumentTooLarge(KnowledgeError):

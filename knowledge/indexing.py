@@ -12,11 +12,12 @@ import logging
 import secrets
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from enum import Enum
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Greatest, Now
 
@@ -31,14 +32,16 @@ from knowledge.errors import (
     VectorStoreRefused,
     VectorStoreUnavailable,
 )
+from knowledge.extraction import Extractor
 from knowledge.loaders import Loader
-from knowledge.models import Document, Library
+from knowledge.models import Document, FilePart, Library
 from knowledge.splitter import Piece, Splitter
 from knowledge.vector_store import StoredChunk, VectorStore
 
 logger = logging.getLogger(__name__)
 
 SLICE_PIECES = 64
+PARTS_AT_A_TIME = 4
 TIME_BUDGET_S = 60.0
 PAUSE_WITHOUT_MODEL_S = 60
 CHUNKS_LOST = "The vector database has lost some of the document's chunks; they are stored again."
@@ -70,6 +73,7 @@ class Indexer:
         embedder: Embedder,
         splitter: Splitter,
         loader_for: Callable[[str], Loader],
+        extractor_for: Callable[[str], Extractor],
         slice_pieces: int = SLICE_PIECES,
         budget_s: float = TIME_BUDGET_S,
         monotonic: Callable[[], float] = time.monotonic,
@@ -78,6 +82,7 @@ class Indexer:
         self._embedder = embedder
         self._splitter = splitter
         self._loader_for = loader_for
+        self._extractor_for = extractor_for
         self._slice_pieces = slice_pieces
         self._budget_s = budget_s
         self._monotonic = monotonic
@@ -148,6 +153,11 @@ class Indexer:
     def _work(self, claim: Claim, started: float) -> Outcome:
         document = claim.document
         is_live = document.live_revision == document.revision
+        if not (is_live or document.content):
+            self._extract(claim)
+            if self._is_time_up(started):  # a slice takes long, too
+                claim.release()
+                return Outcome.UNFINISHED
         pieces = [] if is_live else self._cut(document)
         library_id = self._ensure_library(document.project_id)
         self._store.put_document(library_id, str(document.pk), name=document.title, metadata=document.metadata)
@@ -158,6 +168,13 @@ class Indexer:
         self._publish(claim, library_id, chunk_count)
         logger.info("document %s: %d chunks in %.1f s", document.pk, chunk_count, self._monotonic() - started)
         return Outcome.INDEXED
+
+    def _extract(self, claim: Claim) -> None:
+        document = claim.document
+        text = self._extractor_for(document.content_type).extract(_read_file(document))
+        with transaction.atomic():
+            claim.keep_text(text)
+            document.file_parts.all().delete()
 
     def _cut(self, document: Document) -> list[Piece]:
         blocks = self._loader_for(document.content_type).load(document.content)
@@ -201,9 +218,12 @@ class Indexer:
                 raise VectorStoreUnavailable(CHUNKS_LOST)
             staged = start + len(batch)
             claim.renew(staged_chunks=staged)
-            if staged < len(pieces) and self._monotonic() - started >= self._budget_s:
+            if staged < len(pieces) and self._is_time_up(started):
                 return False
         return True
+
+    def _is_time_up(self, started: float) -> bool:
+        return self._monotonic() - started >= self._budget_s
 
     def _publish(self, claim: Claim, library_id: str, chunk_count: int) -> None:
         """Let answers be drawn from this revision, once all of it is seen to be stored; then delete the others."""
@@ -252,6 +272,12 @@ class Indexer:
             logger.error("what document %s left cannot be deleted: %s", claim.document.pk, refusal)
         claim.fail(GIVEN_UP)
         return Outcome.FAILED
+
+
+def _read_file(document: Document) -> Iterator[bytes]:
+    parts = FilePart.objects.filter(document=document).order_by("position")
+    for data in parts.values_list("data", flat=True).iterator(chunk_size=PARTS_AT_A_TIME):
+        yield bytes(data)
 
 
 def check_embedder(library: Library, fingerprint: str, dimension: int) -> None:

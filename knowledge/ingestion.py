@@ -11,9 +11,8 @@ from urllib.parse import quote
 from uuid import UUID
 
 from knowledge import composition, selectors, services, tasks
-from knowledge.decoding import decode
-from knowledge.errors import DocumentTooLarge, DocumentUnreadable
-from knowledge.files import content_type_of, find_title
+from knowledge.errors import DocumentTooLarge, DocumentUnreadable, FileKindUnsupported
+from knowledge.files import content_type_of, find_title, read_file
 from knowledge.indexing import Outcome
 from knowledge.models import Document
 from knowledge.selectors import Progress
@@ -56,22 +55,21 @@ def find_files(root: Path) -> tuple[list[Path], list[Path]]:
 def read_draft(path: Path, root: Path, base_url: str) -> Draft:
     """A file as a document, named by its path below `root`.
 
-    Raises DocumentUnreadable, DocumentTooLarge, OSError; nothing of a file that is too large is read.
+    Raises FileKindUnsupported, DocumentUnreadable, DocumentTooLarge, OSError.
     """
-    content_type = content_type_of(path.name)
-    if content_type is None:
-        raise DocumentUnreadable(f"Files that end in {path.suffix or 'nothing'} cannot be read.")
     if not path.is_file():
         raise DocumentUnreadable("It is no file.")
-    services.check_size(path.stat().st_size)
     relative = path.name if path == root else path.relative_to(root).as_posix()
     if len(relative) > MAX_EXTERNAL_ID_CHARACTERS or _is_not_text(relative):
         raise DocumentUnreadable("Its path is too long, or is not valid text.")
-    content = decode(path.read_bytes(), content_type)
+    content = read_file(
+        lambda: path.open("rb"), name=path.name, size_bytes=path.stat().st_size, limits=services.size_limits()
+    )
     return Draft(
-        title=find_title(content, content_type, path.name, composition.loader_for),
-        content=content,
-        content_type=content_type,
+        title=find_title(content, path.name, composition.loader_for),
+        content=content.text,
+        content_type=content.content_type,
+        binary=content.binary,
         external_id=relative,
         source_url=f"{base_url.rstrip('/')}/{quote(relative)}" if base_url else quote(relative),
     )
@@ -96,7 +94,7 @@ def ingest_files(
         try:
             draft = read_draft(path, root, base_url)
             document, outcome = services.put_document(project=project, draft=draft, announce=announce)
-        except (DocumentUnreadable, DocumentTooLarge) as exc:
+        except (FileKindUnsupported, DocumentUnreadable, DocumentTooLarge) as exc:
             report(path, str(exc))
             continue
         except OSError as exc:

@@ -17,6 +17,11 @@ class ContentType(models.TextChoices):
     HTML = "text/html"
     PLAIN = "text/plain"
     RST = "text/x-rst"
+    PDF = "application/pdf"
+
+
+# what a text may be; the other kinds come as files
+TEXT_TYPES = (ContentType.MARKDOWN, ContentType.HTML, ContentType.PLAIN, ContentType.RST)
 
 
 class Library(models.Model):
@@ -59,7 +64,8 @@ class Document(models.Model):
 
     PostgreSQL is the record, vectordb a projection of it. `revision` moves with everything that changes the chunks;
     `live_revision` is the revision whose chunks are complete and which answers are drawn from, so a replacement is
-    seen whole or not at all. `index_after` says from when a task may claim the row: now, when a claim's lease ends, or
+    seen whole or not at all. `content` is text: a PDF has none until a worker has read its file (`file_parts`), whose
+    hash `content_sha256` is. `index_after` says from when a task may claim the row: now, when a claim's lease ends, or
     when the pause before a retry is over. A deleted document is hidden at once (`deleted_at`) and its row goes when
     vectordb has let go of its chunks.
     """
@@ -112,3 +118,17 @@ class Document(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+
+class FilePart(models.Model):
+    """A stretch of a file whose text has yet to be taken out of it; in parts, so that nobody need hold all of it."""
+
+    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="file_parts", db_index=False)
+    position = models.PositiveIntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["document", "position"], name="file_part_in_order")]
+
+    def __str__(self) -> str:
+        return f"{self.document_id} {self.position}"

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
 
 import orjson
 from django.core.files.uploadedfile import UploadedFile
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.exceptions import UnsupportedMediaType
 
 from knowledge import composition, services
-from knowledge.decoding import decode
 from knowledge.errors import DocumentUnreadable
-from knowledge.files import CONTENT_TYPES, content_type_of, find_title
-from knowledge.models import ContentType, Document
+from knowledge.files import CONTENT_TYPES, find_title, read_file
+from knowledge.models import TEXT_TYPES, Document
 from knowledge.services import Draft
 from teams.fields import QueryParameters
 
 MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_DEPTH = 8
+TEXT_CHOICES = [(kind.value, kind.label) for kind in TEXT_TYPES]
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):")
 
 
@@ -143,7 +144,7 @@ class DocumentBody(serializers.Serializer[Any]):
     title = Text(max_length=500)
     source_url = SourceUrlField(required=False)
     content = Text(trim_whitespace=False)
-    content_type = serializers.ChoiceField(choices=ContentType.choices)
+    content_type = serializers.ChoiceField(choices=TEXT_CHOICES)
     metadata = MetadataField(required=False)
 
     def draft(self) -> Draft:
@@ -154,7 +155,7 @@ class DocumentBody(serializers.Serializer[Any]):
 class DocumentUpload(serializers.Serializer[Any]):
     """A file as a document."""
 
-    file = serializers.FileField(help_text=f"Text, by the ending of its name: {', '.join(CONTENT_TYPES)}.")
+    file = serializers.FileField(help_text=f"What it is, its name's ending says: {', '.join(CONTENT_TYPES)}.")
     external_id = serializers.CharField(required=False, max_length=500)
     title = serializers.CharField(
         required=False, max_length=500, help_text="Left out: the first heading, or the file's name."
@@ -165,25 +166,31 @@ class DocumentUpload(serializers.Serializer[Any]):
     def draft(self) -> Draft:
         """The document that the validated form states.
 
-        Raises UnsupportedMediaType, DocumentTooLarge, and DocumentUnreadable, which names the file.
+        Raises FileKindUnsupported, DocumentTooLarge, and DocumentUnreadable, which names the file.
         """
         stated = dict(self.validated_data)
         upload: UploadedFile[bytes] = stated.pop("file")
         name = (upload.name or "document").replace("\0", "")
-        content_type = content_type_of(name)
-        if content_type is None:
-            raise UnsupportedMediaType(
-                upload.content_type or "",
-                detail=f"A file of one of these kinds is expected: {', '.join(CONTENT_TYPES)}.",
-            )
-        services.check_size(upload.size or 0)
+
+        @contextmanager
+        def open_upload() -> Iterator[BinaryIO]:
+            upload.seek(0)
+            yield cast(BinaryIO, upload)
+
         try:
-            content = decode(upload.read(), content_type)
-            services.check_content(content)
+            content = read_file(
+                open_upload,
+                name=name,
+                size_bytes=upload.size or 0,
+                limits=services.size_limits(),
+                declared_type=upload.content_type or "",
+            )
+            if content.binary is None:
+                services.check_content(content.text)
         except DocumentUnreadable as exc:
             raise DocumentUnreadable(str(exc), attr="file") from exc
-        stated.setdefault("title", find_title(content, content_type, name, composition.loader_for))
-        return Draft(content=content, content_type=content_type, **stated)
+        stated.setdefault("title", find_title(content, name, composition.loader_for))
+        return Draft(content=content.text, content_type=content.content_type, binary=content.binary, **stated)
 
 
 class DocumentChanges(serializers.Serializer[Document]):
@@ -193,7 +200,7 @@ class DocumentChanges(serializers.Serializer[Document]):
     title = Text(required=False, max_length=500)
     source_url = SourceUrlField(required=False)
     content = Text(required=False, trim_whitespace=False)
-    content_type = serializers.ChoiceField(required=False, choices=ContentType.choices)
+    content_type = serializers.ChoiceField(required=False, choices=TEXT_CHOICES)
     metadata = MetadataField(required=False)
 
     def validate_external_id(self, value: str | None) -> str | None:

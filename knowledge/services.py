@@ -19,8 +19,9 @@ from django.utils import timezone
 from knowledge import tasks
 from knowledge.claims import when_claimable
 from knowledge.decoding import check_text
-from knowledge.errors import DocumentNotFound, DocumentTooLarge, DocumentUnreadable
-from knowledge.models import Document
+from knowledge.errors import DocumentNotFound, DocumentUnreadable
+from knowledge.files import BinaryFile, Limits, check_size
+from knowledge.models import ContentType, Document, FilePart
 from teams.models import Project
 
 # Losing the race for an external_id once is chance; each further loss needs that document deleted and made again.
@@ -29,7 +30,7 @@ UPSERT_ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A document as its owner states it, whole."""
+    """A document as its owner states it, whole: its text, or a file that a worker takes the text out of."""
 
     title: str
     content: str
@@ -37,6 +38,7 @@ class Draft:
     external_id: str | None = None
     source_url: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    binary: BinaryFile | None = None
 
 
 class Written(Enum):
@@ -53,7 +55,8 @@ def put_document(*, project: Project, draft: Draft, announce: bool = True) -> tu
     What is the same in every field is not written again, unless its indexing failed before. With `announce` a worker
     is told at once; without, the sweeper finds the document. Raises DocumentTooLarge, DocumentUnreadable.
     """
-    check_content(draft.content)
+    if draft.binary is None:
+        check_content(draft.content)
     for _ in range(UPSERT_ATTEMPTS - 1):
         try:
             return _put_once(project, draft, announce)
@@ -73,7 +76,9 @@ def update_document(*, project: Project, document_id: UUID, changes: dict[str, A
         document = Document.objects.select_for_update().filter(pk=document_id, project=project, deleted_at=None).first()
         if document is None:
             raise DocumentNotFound("The project has no such document.")
-        _write_changes(document, changes, announce=True)
+        _check_kind(document, changes)
+        hashed = {"content_sha256": _hash(changes["content"])} if "content" in changes else {}
+        _write_changes(document, {**changes, **hashed}, announce=True)
     return document
 
 
@@ -111,31 +116,38 @@ def index_again(documents: QuerySet[Document]) -> int:
 
 def check_content(content: str) -> None:
     """Raise DocumentTooLarge or DocumentUnreadable for what cannot be a document's content."""
-    check_size(len(content))  # no fewer bytes than characters: what is far too large is not encoded at all
+    limit = size_limits().text_bytes
+    check_size(len(content), limit)  # no fewer bytes than characters: what is far too large is not encoded at all
     check_text(content)
-    check_size(len(content.encode()))
+    check_size(len(content.encode()), limit)
     if not content.strip():
         raise DocumentUnreadable("The document has no text.")
 
 
-def check_size(size_bytes: int) -> None:
-    """Raise DocumentTooLarge beyond `MAX_DOCUMENT_SIZE_BYTES`."""
-    if size_bytes > settings.MAX_DOCUMENT_SIZE_BYTES:
-        raise DocumentTooLarge(f"The document is larger than {settings.MAX_DOCUMENT_SIZE_BYTES} bytes.")
+def size_limits() -> Limits:
+    """How large a file may be."""
+    return Limits(text_bytes=settings.MAX_DOCUMENT_SIZE_BYTES, pdf_bytes=settings.MAX_PDF_SIZE_BYTES)
+
+
+def _check_kind(document: Document, changes: dict[str, Any]) -> None:
+    """Raise DocumentUnreadable for a text that would be read as a PDF, and for a PDF that would be read as a text."""
+    if document.content_type != ContentType.PDF or changes.keys().isdisjoint({"content", "content_type"}):
+        return
+    if "content_type" not in changes:
+        raise DocumentUnreadable("The document is a PDF: say what this text is.", attr="content_type")
+    if "content" not in changes:
+        raise DocumentUnreadable("The document is a PDF: send the text, too.", attr="content")
 
 
 def _put_once(project: Project, draft: Draft, announce: bool) -> tuple[Document, Written]:
     with transaction.atomic():
         existing = _lock_by_external_id(project, draft.external_id)
+        fields = _changeable_fields(draft)
         if existing is not None:
-            is_written = _write_changes(existing, _changeable_fields(draft), announce=announce)
+            is_written = _write_changes(existing, fields, binary=draft.binary, announce=announce)
             return existing, Written.REPLACED if is_written else Written.UNCHANGED
-        document = Document.objects.create(
-            project=project,
-            external_id=draft.external_id,
-            content_sha256=_hash(draft.content),
-            **_changeable_fields(draft),
-        )
+        document = Document.objects.create(project=project, external_id=draft.external_id, **fields)
+        _keep_file(document, draft.binary)
         if announce:
             transaction.on_commit(partial(tasks.index_document.nudge, str(document.pk)), robust=True)
     document.refresh_from_db(fields=["index_after"])
@@ -155,24 +167,29 @@ def _changeable_fields(draft: Draft) -> dict[str, Any]:
         "source_url": draft.source_url,
         "content": draft.content,
         "content_type": draft.content_type,
+        "content_sha256": draft.binary.sha256 if draft.binary else _hash(draft.content),
         "metadata": draft.metadata,
     }
 
 
-def _write_changes(document: Document, fields: dict[str, Any], *, announce: bool) -> bool:
+def _write_changes(
+    document: Document, fields: dict[str, Any], *, binary: BinaryFile | None = None, announce: bool
+) -> bool:
     """Write what differs, in the caller's transaction, which holds the row; False when nothing does.
 
     Title, content and content type are a new revision, to be embedded; metadata is only sent to the vector database;
-    the source's address stands in this row alone.
+    the source's address stands in this row alone. Whether the content differs is told by its hash: of a file there may
+    be no text yet.
     """
-    changed = {name: value for name, value in fields.items() if not _is_same(getattr(document, name), value)}
+    content = {name: fields[name] for name in ("content",) if name in fields}
+    stated = {name: value for name, value in fields.items() if name != "content"}
+    changed = {name: value for name, value in stated.items() if not _is_same(getattr(document, name), value)}
     failed_before = document.state == Document.State.FAILED
     if not changed and not failed_before:
         return False
-    values: dict[str, Any] = {**changed, "updated_at": timezone.now()}
-    if "content" in changed:
-        values["content_sha256"] = _hash(changed["content"])
-    is_revised = not changed.keys().isdisjoint({"title", "content", "content_type"})
+    has_new_content = content and (failed_before or not changed.keys().isdisjoint({"content_sha256", "content_type"}))
+    values: dict[str, Any] = {**changed, **(content if has_new_content else {}), "updated_at": timezone.now()}
+    is_revised = not changed.keys().isdisjoint({"title", "content_sha256", "content_type"})
     if is_revised:
         values |= {"revision": F("revision") + 1, "staged_chunks": 0}
     if is_revised or "metadata" in changed or failed_before:
@@ -180,8 +197,17 @@ def _write_changes(document: Document, fields: dict[str, Any], *, announce: bool
         if announce:
             transaction.on_commit(partial(tasks.index_document.nudge, str(document.pk)), robust=True)
     Document.objects.filter(pk=document.pk).update(**values)
+    if has_new_content:
+        document.file_parts.all().delete()
+        _keep_file(document, binary)
     document.refresh_from_db()
     return True
+
+
+def _keep_file(document: Document, binary: BinaryFile | None) -> None:
+    """Store the file until a worker has read it, a piece at a time: the memory of a request is bounded."""
+    for position, piece in enumerate(binary.read_pieces() if binary else ()):
+        FilePart.objects.create(document=document, position=position, data=piece)
 
 
 def _is_same(left: Any, right: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Loaders: one for each content type, each of them linear in time and memory, whatever it is given."""
+"""Loaders: one for each content type, each of them linear in time and memory, whatever text it is given."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from knowledge.loaders.html import HtmlLoader
 from knowledge.loaders.markdown import MarkdownLoader
+from knowledge.loaders.pdf import PdfLoader
 from knowledge.loaders.plain import PlainTextLoader
 from knowledge.loaders.protocol import Block, Loader
 from knowledge.loaders.restructuredtext import ReStructuredTextLoader
@@ -17,6 +18,7 @@ LOADERS: Mapping[str, Loader] = MappingProxyType(
         "text/html": HtmlLoader(),
         "text/plain": PlainTextLoader(),
         "text/x-rst": ReStructuredTextLoader(),
+        "application/pdf": PdfLoader(),  # of its text: see knowledge.extraction
     }
 )
 
@@ -26,6 +28,7 @@ __all__ = [
     "HtmlLoader",
     "Loader",
     "MarkdownLoader",
+    "PdfLoader",
     "PlainTextLoader",
     "ReStructuredTextLoader",
 ]

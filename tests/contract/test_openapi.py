@@ -103,6 +103,18 @@ def test_a_400_is_told_of_a_call_without_a_body_only_where_its_query_can_be_wron
     assert told == [f"{PROJECT}/threads/", categories, f"{categories}{{category_id}}/", RUNS, DOCUMENTS]
 
 
+def test_a_document_may_come_as_text_or_as_a_file():
+    body = schema()["paths"][DOCUMENTS]["post"]["requestBody"]["content"]
+    assert set(body) == {"application/json", "multipart/form-data"}
+    names = {kind: media["schema"]["$ref"].rpartition("/")[2] for kind, media in body.items()}
+    form = schema()["components"]["schemas"][names["multipart/form-data"]]
+    assert form["required"] == ["file"]
+    assert set(form["properties"]) == {"file", "external_id", "title", "source_url", "metadata"}
+    assert form["properties"]["file"]["format"] == "binary"
+    text = schema()["components"]["schemas"][names["application/json"]]["properties"]["content_type"]
+    assert "application/pdf" not in schema()["components"]["schemas"][text["$ref"].rpartition("/")[2]]["enum"]
+
+
 def test_the_thread_row_has_the_fields_of_the_contract():
     row = schema()["components"]["schemas"]["ThreadRow"]["properties"]
     assert list(row) == [

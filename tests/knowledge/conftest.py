@@ -62,6 +62,7 @@ def make_indexer(store: VectorStore, embedder: TinyEmbedder, **options: object) 
     # a piece for each section, however small
     splitter = HeadingSplitter(target_characters=200, code_limit_characters=400, tiny_characters=0)
     parts = {"store": store, "embedder": embedder, "splitter": splitter, "loader_for": composition.loader_for}
+    parts["extractor_for"] = composition.extractor_for
     return Indexer(**{**parts, "slice_pieces": 2, **options})
 
 
