@@ -39,6 +39,10 @@ class Taxonomy(models.Model):
     def __str__(self) -> str:
         return f"version {self.version}"
 
+    def get_additional_data(self) -> dict[str, str]:
+        """What the audit trail notes beside a change."""
+        return {"project": str(self.project_id)}
+
 
 class Category(models.Model):
     """An entry of a project's taxonomy.
@@ -80,6 +84,10 @@ class Category(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    def get_additional_data(self) -> dict[str, str]:
+        """What the audit trail notes beside a change."""
+        return {"project": str(self.project_id)}
 
 
 class RunKind(models.TextChoices):

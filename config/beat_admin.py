@@ -10,14 +10,19 @@ import re
 from datetime import timedelta
 from typing import Any
 
+from auditlog.models import LogEntry
 from celery.schedules import crontab
 from django import forms
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
+from unfold.contrib.filters.admin import BooleanRadioFilter
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.beat import timing_of
+from teams import audit
+from teams.admin import OperatorAdmin
 from teams.models import is_time_zone
 
 UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
@@ -32,15 +37,22 @@ for _model in (ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask,
 class PeriodicTaskForm(forms.ModelForm[PeriodicTask]):
     """Either an interval, or times as crontab writes them."""
 
-    every = forms.CharField(max_length=12, required=False, help_text="Such as 30 s, 10 min, 6 h or 1 d.")
+    every = forms.CharField(
+        max_length=12, required=False, widget=UnfoldAdminTextInputWidget, help_text="Such as 30 s, 10 min, 6 h or 1 d."
+    )
     at = forms.CharField(
         max_length=200,
         required=False,
+        widget=UnfoldAdminTextInputWidget,
         help_text="Instead of an interval: minute, hour, day of the month, month and day of the week as crontab writes"
         " them. 0 6 * * 1 is Mondays at six.",
     )
     time_zone = forms.CharField(
-        max_length=63, required=False, validators=[is_time_zone], help_text="Of these times. Empty: UTC."
+        max_length=63,
+        required=False,
+        validators=[is_time_zone],
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Of these times. Empty: UTC.",
     )
 
     class Meta:
@@ -108,14 +120,20 @@ def describe_interval(interval: IntervalSchedule) -> str:
 
 
 @admin.register(PeriodicTask)
-class PeriodicTaskAdmin(admin.ModelAdmin[PeriodicTask]):
+class PeriodicTaskAdmin(OperatorAdmin[PeriodicTask]):
     form = PeriodicTaskForm
     list_display = ["name", "description", "enabled", "interval", "crontab", "last_run_at", "total_run_count"]
     list_select_related = ["interval", "crontab"]
-    list_filter = ["enabled"]
+    list_filter = [("enabled", BooleanRadioFilter)]
     search_fields = ["name", "task"]
     fields = ["name", "description", "task", "enabled", "every", "at", "time_zone", "last_run_at", "total_run_count"]
     readonly_fields = ["name", "description", "task", "last_run_at", "total_run_count"]
+
+    def save_model(self, request: HttpRequest, obj: PeriodicTask, form: Any, change: bool) -> None:
+        """Recorded here: beat, too, saves its rows, every few minutes."""
+        super().save_model(request, obj, form, change)
+        changes = {name: [str(form.initial.get(name)), form[name].data or ""] for name in form.changed_data}
+        audit.record(obj, LogEntry.Action.UPDATE, changes)
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False

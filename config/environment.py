@@ -85,6 +85,10 @@ class Environment(BaseSettings):
     planner_interval_s: float = Field(default=5.0, gt=0)
     sweeper_interval_s: float = Field(default=30.0, gt=0)
 
+    # for its operators
+    flower_url: str | None = None
+    audit_log_days: int = Field(default=365, ge=0, le=36_500)
+
     # limits
     calls_per_minute: int = Field(default=3_000, ge=0, le=1_000_000)
     max_document_size_bytes: int = Field(default=5 * 1024 * 1024, gt=0)
@@ -123,6 +127,13 @@ class Environment(BaseSettings):
     @classmethod
     def broker_is_known(cls, value: SecretStr) -> SecretStr:
         return _with_scheme(value, {"amqp", "amqps", "pyamqp", "redis", "rediss", "redis+socket", "memory"})
+
+    @field_validator("flower_url")
+    @classmethod
+    def flower_is_a_page(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must be an address that begins with http:// or https://")
+        return value
 
     @field_validator("embedder")
     @classmethod

@@ -14,6 +14,7 @@ from django.urls import is_valid_path
 
 from config.errors import error_response, too_many_logins
 from observability import metrics, request_id
+from teams import audit
 from teams.errors import TooManyLogins
 from teams.rates import Taken
 from teams.throttling import ATTRIBUTE
@@ -90,6 +91,17 @@ class RateLimitHeadersMiddleware:
             response["RateLimit-Remaining"] = str(taken.remaining)
             response["RateLimit-Reset"] = str(taken.reset_s)
         return response
+
+
+class AuditTrailMiddleware:
+    """Let the audit trail find who sent a request, if the request changes anything that it records."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        with audit.on_behalf_of(request):
+            return self._get_response(request)
 
 
 class OptionalTrailingSlashMiddleware:

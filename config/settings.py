@@ -23,7 +23,9 @@ DEBUG = ENVIRONMENT.debug
 
 INSTALLED_APPS = [
     "config",
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",  # before the admin, whose templates it replaces
+    "unfold.contrib.filters",
+    "config.admin_site.ParleyAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -36,6 +38,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_celery_beat",
+    "auditlog",
     "teams",
     "knowledge",
     "query",
@@ -56,6 +59,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "config.middleware.AuditTrailMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "config.middleware.LoginLimitMiddleware",
@@ -133,6 +137,23 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+
+# -- The admin --------------------------------------------------------------------------------------------------------
+
+UNFOLD = {
+    "SITE_TITLE": "Parley",
+    "SITE_HEADER": "Parley",
+    "SITE_SUBHEADER": "for its operators",
+    "SITE_SYMBOL": "forum",
+    "SITE_URL": None,
+    "SIDEBAR": {"navigation": "config.admin_site.build_navigation"},
+}
+FLOWER_URL = ENVIRONMENT.flower_url
+AUDITLOG_CID_GETTER = "observability.request_id.current"
+AUDITLOG_DISABLE_REMOTE_ADDR = True  # what a proxy's header says of it is anybody's to write
+AUDITLOG_STORE_JSON_CHANGES = True
+AUDITLOG_USE_FK_STRING_REPRESENTATION = True  # names, not ids
+AUDIT_LOG_DAYS = ENVIRONMENT.audit_log_days
 
 # -- Language, time, static files -------------------------------------------------------------------------------------
 
@@ -257,6 +278,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "knowledge.tasks.sweep_documents",
         "schedule": timedelta(seconds=30),
         "description": "Indexes and erases documents that no message announced.",
+    },
+    "forget-old-audit-entries": {
+        "task": "teams.tasks.forget_old_audit_entries",
+        "schedule": timedelta(days=1),
+        "description": "Deletes what the audit trail has kept for longer than AUDIT_LOG_DAYS.",
     },
 }
 

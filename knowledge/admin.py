@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+from auditlog.models import LogEntry
 from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from unfold.contrib.filters.admin import ChoicesRadioFilter
 
 from knowledge import services
 from knowledge.errors import DocumentNotFound
 from knowledge.models import Document, Library
-
-
-class NotEdited:
-    """Changes go through services, which know what has to be indexed."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
+from teams import audit
+from teams.admin import OperatorAdmin, PeriodFilter, ReadOnly, RelatedFilter
 
 
 @admin.register(Document)
-class DocumentAdmin(NotEdited, admin.ModelAdmin[Document]):
-    list_display = ["title", "project", "external_id", "state", "chunk_count", "updated_at", "indexed_at"]
-    list_filter = ["state", "content_type", "project__team"]
+class DocumentAdmin(ReadOnly, OperatorAdmin[Document]):
+    list_display = ["title", "project", "external_id", "state", "chunk_count", "problem", "created_at", "indexed_at"]
+    list_filter = [
+        ("state", ChoicesRadioFilter),
+        ("project", RelatedFilter),
+        ("project__team", RelatedFilter),
+        ("content_type", ChoicesRadioFilter),
+        ("created_at", PeriodFilter),
+    ]
     list_select_related = ["project"]
-    search_fields = ["title", "external_id", "id"]
-    show_full_result_count = False
+    search_fields = ["title", "external_id"]
+    sortable_by = ["created_at"]
     actions = ["index_again"]
+    fieldsets = [
+        (None, {"fields": ["title", "project", "external_id", "source_url", "content_type", "metadata"]}),
+        ("Indexing", {"fields": ["state", "error", "chunk_count", "indexed_at", "revision", "live_revision"]}),
+        ("Times", {"fields": ["created_at", "updated_at"]}),
+        ("Text", {"fields": ["content"]}),
+    ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Document]:
         documents = super().get_queryset(request).filter(deleted_at=None)
@@ -37,8 +43,18 @@ class DocumentAdmin(NotEdited, admin.ModelAdmin[Document]):
         )
         return documents.defer("content") if is_list else documents
 
-    @admin.action(description="Index the selected documents again", permissions=["delete"])
+    @admin.display(description="error")
+    def problem(self, document: Document) -> str:
+        return document.error[:80]
+
+    def has_reindex_permission(self, request: HttpRequest) -> bool:
+        """Who may change documents may have them indexed again; their text is changed by nobody here."""
+        return request.user.has_perm("knowledge.change_document")
+
+    @admin.action(description="Index again", permissions=["reindex"])
     def index_again(self, request: HttpRequest, queryset: QuerySet[Document]) -> None:
+        for document in queryset.only("project_id"):
+            _record(document, LogEntry.Action.UPDATE, "index again")
         messages.success(request, f"{services.index_again(queryset)} will be indexed again.")
 
     def delete_model(self, request: HttpRequest, obj: Document) -> None:
@@ -50,11 +66,17 @@ class DocumentAdmin(NotEdited, admin.ModelAdmin[Document]):
                 services.delete_document(project=document.project, document_id=document.pk)
             except DocumentNotFound:  # someone else was faster
                 continue
+            _record(document, LogEntry.Action.DELETE, "delete")
+
+
+def _record(document: Document, action: int, what: str) -> None:
+    """Without its title, which may tell what it says."""
+    audit.record(document, action, {"done": [None, what]}, name=f"document {document.pk}")
 
 
 @admin.register(Library)
-class LibraryAdmin(NotEdited, admin.ModelAdmin[Library]):
+class LibraryAdmin(ReadOnly, OperatorAdmin[Library]):
     list_display = ["vectordb_id", "project", "embedder_fingerprint", "dimension", "created_at"]
-    list_filter = ["embedder_fingerprint"]
+    list_filter = [("project", RelatedFilter), ("project__team", RelatedFilter)]
     list_select_related = ["project"]
-    search_fields = ["vectordb_id", "project__name"]
+    search_fields = ["vectordb_id", "project__name", "embedder_fingerprint"]

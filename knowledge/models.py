@@ -119,6 +119,9 @@ class Document(models.Model):
     def __str__(self) -> str:
         return self.title
 
+    def get_additional_data(self) -> dict[str, str]:
+        """What the audit trail notes beside a change."""
+        return {"project": str(self.project_id)}
 
 class FilePart(models.Model):
     """A stretch of a file whose text has yet to be taken out of it; in parts, so that nobody need hold all of it."""

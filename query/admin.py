@@ -3,45 +3,46 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.db.models import Model
+from django.contrib.postgres.search import SearchQuery
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesRadioFilter
 
-from query.models import QuestionAnswer, Thread
-
-
-class ReadOnly:
-    """What people said stays as they said it."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
+from query.models import FIRST_QUESTION_WORDS, QuestionAnswer, Thread
+from teams.admin import OperatorAdmin, PagedStackedInline, PeriodFilter, ReadOnly, RelatedFilter, read_id
 
 
-class QuestionAnswerInline(ReadOnly, admin.StackedInline[QuestionAnswer, Thread]):
+class QuestionAnswerInline(ReadOnly, PagedStackedInline[QuestionAnswer, Thread]):
+    """What was asked and answered."""
+
     model = QuestionAnswer
     fields = ["question", "standalone_question", "answer", "is_uncertain", "relevant_sources", "timings", "created_at"]
     ordering = ["created_at", "id"]
-    extra = 0
     can_delete = False
 
 
 @admin.register(Thread)
-class ThreadAdmin(ReadOnly, admin.ModelAdmin[Thread]):
+class ThreadAdmin(ReadOnly, OperatorAdmin[Thread]):
     list_display = ["first_question", "project", "category", "category_source", "is_uncertain", "created_at"]
-    list_filter = ["category_source", "is_uncertain", "project__team"]
+    list_filter = [
+        ("project", RelatedFilter),
+        ("project__team", RelatedFilter),
+        ("category_source", ChoicesRadioFilter),
+        ("is_uncertain", BooleanRadioFilter),
+        ("created_at", PeriodFilter),
+    ]
     list_select_related = ["project", "category"]
-    search_fields = ["first_question", "id"]
-    date_hierarchy = "created_at"
-    show_full_result_count = False
+    search_fields = ["first_question"]
+    search_help_text = "Words of the first question, or a conversation's id"
+    sortable_by = ["created_at"]
+    list_disable_select_all = True
     inlines = [QuestionAnswerInline]
 
-
-@admin.register(QuestionAnswer)
-class QuestionAnswerAdmin(ReadOnly, admin.ModelAdmin[QuestionAnswer]):
-    list_display = ["question", "thread", "is_uncertain", "created_at"]
-    list_filter = ["is_uncertain"]
-    list_select_related = ["thread"]
-    search_fields = ["question", "answer"]
-    show_full_result_count = False
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Thread], search_term: str
+    ) -> tuple[QuerySet[Thread], bool]:
+        """By whole words, as the API does: an index has them."""
+        if not search_term.strip() or read_id(search_term):
+            return super().get_search_results(request, queryset, search_term)
+        words = SearchQuery(search_term, config="simple", search_type="plain")
+        return queryset.alias(words=FIRST_QUESTION_WORDS).filter(words=words), False

@@ -6,6 +6,8 @@ class TeamsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from teams import audit
         from teams.paths import register_converters
 
         register_converters()
+        audit.start()

@@ -142,6 +142,10 @@ class ProjectAPIKey(models.Model):
     def __str__(self) -> str:
         return f"{self.name} ({self.shown_part}…)"
 
+    def get_additional_data(self) -> dict[str, str]:
+        """What the audit trail notes beside a change."""
+        return {"project": str(self.project_id)}
+
     def is_usable(self, now: datetime) -> bool:
         if self.revoked_at is not None and self.revoked_at <= now:
             return False

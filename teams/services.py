@@ -26,6 +26,7 @@ def create_project(*, team_name: str, name: str) -> Project:
     return Project.objects.create(team=team, name=name)
 
 
+@transaction.atomic
 def create_api_key(
     *,
     project: Project,
@@ -59,9 +60,15 @@ def check_scopes(scopes: Iterable[str]) -> list[str]:
     return [scope for scope in Scope.values if scope in wanted]
 
 
+@transaction.atomic
 def revoke_api_key(key_id: UUID) -> bool:
     """Whether this call revoked it; a key that was revoked before keeps its time."""
-    return bool(ProjectAPIKey.objects.filter(pk=key_id, revoked_at=None).update(revoked_at=timezone.now()))
+    key = ProjectAPIKey.objects.select_for_update().filter(pk=key_id, revoked_at=None).first()
+    if key is None:
+        return False
+    key.revoked_at = timezone.now()
+    key.save(update_fields=["revoked_at"])
+    return True
 
 
 def note_use(key: ProjectAPIKey, now: datetime) -> None:

@@ -9,6 +9,8 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from unfold.contrib.filters.admin import BooleanRadioFilter
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from categorisation import services
 from categorisation.admin.actors import actor_of
@@ -16,7 +18,7 @@ from categorisation.errors import CategorisationError
 from categorisation.models import Category, Taxonomy
 from categorisation.services.categories import MAX_DESCRIPTION_LENGTH, MAX_EXAMPLE_LENGTH, MAX_EXAMPLES
 from categorisation.titles import MAX_TITLE_LENGTH, validate_title
-from teams.admin import ChoosesById
+from teams.admin import OperatorAdmin, RelatedFilter
 
 MOST_LANES = 2_000
 WHAT_HAPPENS_TO_ITS_THREADS = (
@@ -28,7 +30,7 @@ WHAT_HAPPENS_TO_ITS_THREADS = (
 class Lines(forms.Field):
     """Texts, one a line."""
 
-    widget = forms.Textarea
+    widget = UnfoldAdminTextareaWidget
 
     def prepare_value(self, value: Any) -> Any:
         return "\n".join(value) if isinstance(value, list) else value
@@ -53,14 +55,14 @@ class Lines(forms.Field):
 class Paragraphs(forms.CharField):
     """Text whose lines end as they do in the API; browsers send them otherwise."""
 
-    widget = forms.Textarea
+    widget = UnfoldAdminTextareaWidget
 
     def to_python(self, value: Any) -> str:
         return str(super().to_python(value)).replace("\r\n", "\n").replace("\r", "\n")
 
 
 class CategoryForm(forms.ModelForm[Category]):
-    title = forms.CharField(max_length=MAX_TITLE_LENGTH, validators=[validate_title])
+    title = forms.CharField(max_length=MAX_TITLE_LENGTH, validators=[validate_title], widget=UnfoldAdminTextInputWidget)
     description = Paragraphs(max_length=MAX_DESCRIPTION_LENGTH, required=False)
     examples = Lines(required=False, help_text="Sample questions, one a line.")
 
@@ -70,12 +72,16 @@ class CategoryForm(forms.ModelForm[Category]):
 
 
 @admin.register(Category)
-class CategoryAdmin(ChoosesById, admin.ModelAdmin[Category]):
+class CategoryAdmin(OperatorAdmin[Category]):
     form = CategoryForm
     list_display = ["title", "project", "is_predefined", "created_at", "updated_at"]
-    list_filter = ["is_predefined", "project__team"]
+    list_filter = [
+        ("project", RelatedFilter),
+        ("project__team", RelatedFilter),
+        ("is_predefined", BooleanRadioFilter),
+    ]
     list_select_related = ["project"]
-    search_fields = ["title", "description", "project__name", "id"]
+    search_fields = ["title", "description", "project__name"]
     autocomplete_fields = ["project"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Category]:
@@ -114,7 +120,8 @@ class CategoryAdmin(ChoosesById, admin.ModelAdmin[Category]):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
+            response: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
+            return response
         except CategorisationError as error:
             messages.error(request, str(error))
             return HttpResponseRedirect(request.path)
@@ -126,6 +133,7 @@ class TaxonomyForm(forms.ModelForm[Taxonomy]):
         required=False,
         min_value=1,
         max_value=MOST_LANES,
+        widget=UnfoldAdminIntegerFieldWidget,
         help_text=Taxonomy._meta.get_field("max_lanes").help_text,
     )
 
@@ -135,14 +143,20 @@ class TaxonomyForm(forms.ModelForm[Taxonomy]):
 
 
 @admin.register(Taxonomy)
-class TaxonomyAdmin(admin.ModelAdmin[Taxonomy]):
+class TaxonomyAdmin(OperatorAdmin[Taxonomy]):
     """The off switch and the limits of a project's classification."""
 
     form = TaxonomyForm
     list_display = ["project", "version", "is_enabled", "max_lanes", "backfill_is_suspended"]
-    list_filter = ["is_enabled", "backfill_is_suspended", "project__team"]
+    list_display_links = ["project"]
+    list_filter = [
+        ("is_enabled", BooleanRadioFilter),
+        ("backfill_is_suspended", BooleanRadioFilter),
+        ("project", RelatedFilter),
+        ("project__team", RelatedFilter),
+    ]
     list_select_related = ["project"]
-    search_fields = ["project__name", "project__id"]
+    search_fields = ["project__name"]
     readonly_fields = ["project", "version"]
     fields = ["project", "version", "is_enabled", "max_lanes", "backfill_is_suspended"]
     actions = ["start_backfill"]

@@ -11,23 +11,17 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
+from unfold.contrib.filters.admin import ChoicesRadioFilter
 
 from categorisation import services
 from categorisation.admin.actors import actor_of
 from categorisation.errors import CategorisationError
 from categorisation.models import Batch, ClassifierHealth, Run, RunKind
-from query.admin import ReadOnly
-
-
-class OnlyToLookAt(ReadOnly):
-    """Written by the machinery alone."""
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
+from teams.admin import OnlyToLookAt, OperatorAdmin, PeriodFilter, RelatedFilter
 
 
 @admin.register(Run)
-class RunAdmin(OnlyToLookAt, admin.ModelAdmin[Run]):
+class RunAdmin(OnlyToLookAt, OperatorAdmin[Run]):
     list_display = [
         "kind",
         "project",
@@ -40,10 +34,16 @@ class RunAdmin(OnlyToLookAt, admin.ModelAdmin[Run]):
         "started_by",
         "started_at",
     ]
-    list_filter = ["kind", "state", "project__team"]
+    list_filter = [
+        ("state", ChoicesRadioFilter),
+        ("kind", ChoicesRadioFilter),
+        ("project", RelatedFilter),
+        ("project__team", RelatedFilter),
+        ("started_at", PeriodFilter),
+    ]
     list_select_related = ["project"]
-    search_fields = ["id", "project__name", "project__id", "started_by"]
-    show_full_result_count = False
+    search_fields = ["project__name", "started_by"]
+    sortable_by = ["kind", "state", "started_at"]
     actions = ["pause", "resume", "cancel", "start_backfill"]
     fields = [
         "project",
@@ -75,12 +75,14 @@ class RunAdmin(OnlyToLookAt, admin.ModelAdmin[Run]):
         share = f" ({(run.done + run.failed) / run.total:.0%})" if run.total else ""
         return f"{run.done:,} of {run.total:,}{share}"
 
-    @admin.display(description="given up", ordering="failed")
+    @admin.display(description="given up")
     def given_up(self, run: Run) -> str:
         if not run.failed or run.kind == RunKind.PREVIEW:
             return str(run.failed)
         query = urlencode({"classification": "given_up", "project__id__exact": str(run.project_id)})
-        return format_html('<a href="{}?{}">{}</a>', reverse("admin:query_thread_changelist"), query, run.failed)
+        return format_html(
+            '<a class="text-link" href="{}?{}">{}</a>', reverse("admin:query_thread_changelist"), query, run.failed
+        )
 
     @admin.display(description="a second")
     def pace(self, run: Run) -> str:
@@ -128,14 +130,14 @@ class RunAdmin(OnlyToLookAt, admin.ModelAdmin[Run]):
 
 
 @admin.register(Batch)
-class BatchAdmin(OnlyToLookAt, admin.ModelAdmin[Batch]):
+class BatchAdmin(OnlyToLookAt, OperatorAdmin[Batch]):
     """Workers at the backfill. One that was not seen for ten seconds is dead."""
 
     list_display = ["worker", "lanes", "is_draining", "started_at", "seen_at"]
 
 
 @admin.register(ClassifierHealth)
-class ClassifierHealthAdmin(OnlyToLookAt, admin.ModelAdmin[ClassifierHealth]):
+class ClassifierHealthAdmin(OnlyToLookAt, OperatorAdmin[ClassifierHealth]):
     """Whether classifiers are well. While one is not, nothing is claimed for it."""
 
     list_display = ["classifier", "open_until", "openings", "successes", "last_error", "updated_at"]

@@ -8,17 +8,19 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from unfold.contrib.filters.admin import RadioFilter
 
 from categorisation import services
 from categorisation.admin.actors import actor_of
 from categorisation.models import Category, LabelChange
-from query.admin import ReadOnly, ThreadAdmin
+from query.admin import ThreadAdmin
 from query.models import MAX_ATTEMPTS, Thread
+from teams.admin import OperatorAdmin, PagedTabularInline, ReadOnly
 
 NO_LABEL = "unlabelled"
 
 
-class ClassificationFilter(admin.SimpleListFilter):
+class ClassificationFilter(RadioFilter):  # type: ignore[misc]  # unfold has no types
     """Finds the threads that trouble the classifier."""
 
     title = "classification"
@@ -52,7 +54,7 @@ class LabelForm(forms.ModelForm[Thread]):
             self.initial["category"] = getattr(self.instance.shown_category, "pk", None)
 
 
-class LabelChangeInline(ReadOnly, admin.TabularInline[LabelChange, Thread]):
+class LabelChangeInline(ReadOnly, PagedTabularInline[LabelChange, Thread]):
     """The history of a thread's label."""
 
     model = LabelChange
@@ -60,7 +62,6 @@ class LabelChangeInline(ReadOnly, admin.TabularInline[LabelChange, Thread]):
     fields = ["at", "actor_kind", "actor", "was", "became", "run"]
     readonly_fields = ["at", "actor_kind", "actor", "was", "became", "run"]
     ordering = ["-id"]
-    extra = 0
     can_delete = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[LabelChange]:
@@ -96,9 +97,10 @@ class LabelledThreadAdmin(ThreadAdmin):
     list_filter = [*ThreadAdmin.list_filter, ClassificationFilter]
     readonly_fields = [field.name for field in Thread._meta.fields if field.name != "category"]
     actions = ["decide_on_none", "forget_labels", "try_again"]
+    actions_in_bulk = ["try_again"]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return admin.ModelAdmin.has_change_permission(self, request, obj)
+        return OperatorAdmin.has_change_permission(self, request, obj)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Thread]:
         return super().get_queryset(request).select_related("project", "category__reassigned_to")

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.models import Group
 from django.db.models import Model
 from django.test import Client
-from django_celery_beat.models import PeriodicTask
 
 import config.urls  # noqa: F401  # makes the last of the admin's pages
-from categorisation.models import Batch, Category, ClassifierHealth, Run, Taxonomy
-from categorisation.services import start_backfill
-from categorisation.services.history import SHELL
-from config.beat import complete_rows
-from knowledge.models import Document, Library
-from query.models import QuestionAnswer, Thread
-from teams import services
-from teams.models import Project, ProjectAPIKey, Team, User
-from tests.factories.knowledge import DocumentFactory
-from tests.factories.query import QuestionAnswerFactory
+from teams.models import Project
+from tests.factories.admin import MAKERS
 from tests.factories.teams import ProjectFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -53,38 +42,6 @@ HOSTILE: list[Any] = [
 
 
 NO_NUMBERS: list[Any] = ["", "\0", "-1", "nonsense", ["a", "b"]]  # for what counts an inline's rows
-
-
-def make_thread(project: Project) -> Thread:
-    return QuestionAnswerFactory(thread__project=project).thread
-
-
-def make_library(project: Project) -> Library:
-    return Library.objects.create(project=project, vectordb_id="lib", embedder_fingerprint="tiny@1", dimension=32)
-
-
-def make_periodic_task() -> PeriodicTask:
-    complete_rows(settings.CELERY_BEAT_SCHEDULE)
-    return PeriodicTask.objects.get(name="plan-runs")
-
-
-MAKERS: dict[type[Model], Callable[[Project], Model]] = {
-    Group: lambda project: Group.objects.create(name="Staff"),
-    Team: lambda project: project.team,
-    User: lambda project: UserFactory(),
-    Project: lambda project: project,
-    ProjectAPIKey: lambda project: services.create_api_key(project=project, name="k", scopes=["read"])[0],
-    Document: lambda project: DocumentFactory(project=project),
-    Library: make_library,
-    Thread: make_thread,
-    QuestionAnswer: lambda project: QuestionAnswerFactory(thread__project=project),
-    Category: lambda project: project.categories.first(),
-    Taxonomy: lambda project: project.taxonomy,
-    Run: lambda project: start_backfill(project_id=project.pk, actor=SHELL),
-    Batch: lambda project: Batch.objects.create(worker="w"),
-    ClassifierHealth: lambda project: ClassifierHealth.objects.create(classifier="dummy-1"),
-    PeriodicTask: lambda project: make_periodic_task(),
-}
 
 
 @pytest.fixture
