@@ -132,8 +132,10 @@ class PeriodicTaskAdmin(OperatorAdmin[PeriodicTask]):
     def save_model(self, request: HttpRequest, obj: PeriodicTask, form: Any, change: bool) -> None:
         """Recorded here: beat, too, saves its rows, every few minutes."""
         super().save_model(request, obj, form, change)
-        changes = {name: [str(form.initial.get(name)), form[name].data or ""] for name in form.changed_data}
-        audit.record(obj, LogEntry.Action.UPDATE, changes)
+        written = {**form.data.dict(), "enabled": obj.enabled}
+        changes = {name: [form.initial.get(name, ""), written.get(name, "")] for name in form.changed_data}
+        if changes:
+            audit.record(obj, LogEntry.Action.UPDATE, changes)
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
