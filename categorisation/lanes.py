@@ -11,6 +11,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from observability import metrics
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -49,6 +51,7 @@ class Lanes:
             self._busy += 1
             must_start = self._busy > self._started
             self._started += must_start
+        metrics.LANES_BUSY.inc()
         self._waiting.put((compute, deliver))
         if must_start:
             threading.Thread(target=self._run, name=f"lane-{self._started}", daemon=True).start()
@@ -66,4 +69,5 @@ class Lanes:
         finally:
             with self._lock:  # before the delivery: who has got the result may hand out again
                 self._busy -= 1
+            metrics.LANES_BUSY.dec()
         deliver(computed)

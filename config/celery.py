@@ -7,7 +7,7 @@ import os
 from celery import Celery
 from celery.signals import worker_init
 
-from config import redis_transport, tracing
+from config import redis_transport, task_metrics, tracing
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -16,6 +16,7 @@ app = Celery("parley", task_cls="config.nudging:NudgingTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 tracing.follow_requests_into_tasks()
+task_metrics.count_tasks()
 
 
 def bound_the_database(**_: object) -> None:

@@ -37,6 +37,7 @@ from knowledge.loaders import Loader
 from knowledge.models import Document, FilePart, Library
 from knowledge.splitter import Piece, Splitter
 from knowledge.vector_store import StoredChunk, VectorStore
+from observability import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,9 @@ class Indexer:
         if claim is None:
             return Outcome.NOTHING_TO_DO
         try:
-            return self._try(claim, started)
+            outcome = self._try(claim, started)
+            metrics.DOCUMENTS.labels(outcome.value).inc()
+            return outcome
         except ClaimLost:
             # a newer revision is indexed by the next call; a deleted document may be erased now
             return Outcome.UNFINISHED if claim.release() else Outcome.NOTHING_TO_DO
@@ -136,9 +139,11 @@ class Indexer:
             claim.wait(str(exc), retry_after_s=exc.retry_after_s)
         except ModelFilesInvalid as exc:
             logger.error("document %s waits for the embedding model: %s", document.pk, exc)
+            metrics.DEPENDENCY_FAILURES.labels("embedder").inc()
             claim.wait("Waits for the embedding model to be installed.", retry_after_s=PAUSE_WITHOUT_MODEL_S)
         except (EmbedderUnavailable, VectorStoreUnavailable) as exc:
             logger.warning("document %s waits: %s", document.pk, exc)
+            metrics.DEPENDENCY_FAILURES.labels("embedder" if isinstance(exc, EmbedderUnavailable) else "vectordb").inc()
             self._outage, self._outage_until = (
                 f"Waits: {exc}",
                 self._monotonic() + min(exc.retry_after_s, claims.MAX_PAUSE_S),
@@ -154,18 +159,21 @@ class Indexer:
         document = claim.document
         is_live = document.live_revision == document.revision
         if not (is_live or document.content):
-            self._extract(claim)
+            with metrics.timed(metrics.INDEXING_STEP_SECONDS, "extract"):
+                self._extract(claim)
             if self._is_time_up(started):  # a slice takes long, too
                 claim.release()
                 return Outcome.UNFINISHED
-        pieces = [] if is_live else self._cut(document)
+        with metrics.timed(metrics.INDEXING_STEP_SECONDS, "cut"):
+            pieces = [] if is_live else self._cut(document)
         library_id = self._ensure_library(document.project_id)
         self._store.put_document(library_id, str(document.pk), name=document.title, metadata=document.metadata)
         if not self._stage(claim, library_id, pieces, started):
             claim.release()
             return Outcome.UNFINISHED
         chunk_count = document.chunk_count if is_live else len(pieces)
-        self._publish(claim, library_id, chunk_count)
+        with metrics.timed(metrics.INDEXING_STEP_SECONDS, "publish"):
+            self._publish(claim, library_id, chunk_count)
         logger.info("document %s: %d chunks in %.1f s", document.pk, chunk_count, self._monotonic() - started)
         return Outcome.INDEXED
 
@@ -202,7 +210,8 @@ class Indexer:
         document = claim.document
         for start in range(min(document.staged_chunks, len(pieces)), len(pieces), self._slice_pieces):
             batch = pieces[start : start + self._slice_pieces]
-            vectors = self._embedder.embed_documents([piece.embedding_text for piece in batch])
+            with metrics.timed(metrics.INDEXING_STEP_SECONDS, "embed"):
+                vectors = self._embedder.embed_documents([piece.embedding_text for piece in batch])
             chunks = [
                 StoredChunk(
                     id=name_chunk(document.pk, document.revision, position),
@@ -214,7 +223,9 @@ class Indexer:
                 )
                 for position, (piece, vector) in enumerate(zip(batch, vectors, strict=True), start)
             ]
-            if not self._store.put_chunks(library_id, str(document.pk), chunks):
+            with metrics.timed(metrics.INDEXING_STEP_SECONDS, "store"):
+                are_stored = self._store.put_chunks(library_id, str(document.pk), chunks)
+            if not are_stored:
                 raise VectorStoreUnavailable(CHUNKS_LOST)
             staged = start + len(batch)
             claim.renew(staged_chunks=staged)

@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+
 from observability import metrics_folder
 
-if os.environ.get("METRICS_PORT"):  # a worker's; before prometheus_client is imported
+if os.environ.get("METRICS_PORT"):  # a worker's
     metrics_folder.prepare()
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+# prometheus_client decides at its import, and Celery's command has imported it before us, by Flower's plug-in
+values.ValueClass = values.MutexValue if metrics_folder.find() is None else values.MultiProcessValue()  # type: ignore[misc]
 
 REGISTRY = CollectorRegistry()
 SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)

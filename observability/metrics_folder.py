@@ -1,7 +1,8 @@
 """The folder in which the processes of one server keep their figures together: each counts in files of its own, and
 whichever of them is asked adds them all up.
 
-prometheus_client looks for the folder's name in the environment when it is imported, so `prepare` comes before that.
+Whoever wants that prepares the folder before observability.metrics is imported. The environment names it, because
+prometheus_client looks for it there.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def prepare() -> Path:
 
 
 def find() -> Path | None:
-    """The folder, where there is one."""
-    return Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
+    """The folder that this process, or the one that it was forked from, has prepared."""
+    return _prepared
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from categorisation.queues import count_waiting
 from categorisation.services.results import Outcome
 from categorisation.services.sources import OpenRuns
 from categorisation.services.window import Allowance, Manner, Window
+from observability import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class BatchKeeper:
 def run_batch(parts: BatchParts) -> Counter[Outcome]:
     """Classify for the open runs, unless another batch of this worker claims; what became of the claims."""
     batch = begin_batch(parts.worker)
+    metrics.BATCHES.labels("idle" if batch is None else "worked").inc()
     if batch is None:
         return Counter()
     try:

@@ -28,6 +28,7 @@ from categorisation.services.claims import Claim
 from categorisation.services.locks import was_a_deadlock
 from categorisation.services.streams import Done, Stream
 from categorisation.services.writing import NewLabel, Written
+from observability import metrics
 from query.models import MAX_ATTEMPTS
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,14 @@ UNFINISHED = (Outcome.DROPPED, Outcome.POSTPONED, Outcome.FAILED)
 
 def record(done: Sequence[Done], classifier_version: str) -> tuple[list[Outcome], BreakerState]:
     """Write all that came out; an outcome for each, in order, and how the classifier does."""
+    with metrics.timed(metrics.LABEL_WRITE_SECONDS):
+        outcomes, state = _record(done, classifier_version)
+    for outcome, count in Counter(outcomes).items():
+        metrics.CLASSIFICATIONS.labels(outcome.value).inc(count)
+    return outcomes, state
+
+
+def _record(done: Sequence[Done], classifier_version: str) -> tuple[list[Outcome], BreakerState]:
     verdict = health.observe(classifier_version, summarise(done), last_error=_describe_last_error(done))
     if verdict.forgiven:
         claiming.forgive_attempts(verdict.forgiven, composition.pacing().breaker_pauses[0])

@@ -30,6 +30,7 @@ from categorisation.services.repeats import Repeats
 from categorisation.services.results import Outcome
 from categorisation.services.streams import Done, Stream, Work
 from categorisation.services.waiting import WaitingRoom, questions_of
+from observability import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +170,7 @@ class Window:
         self._waiting.end_call(stream.project_id)
         if stream.max_lanes is not None:
             self._is_dry = False  # its bound may have been all that kept the source from giving more
+        metrics.CLASSIFIER_CALL_SECONDS.observe(ended.call_s)
         self._call_s += (ended.call_s - self._call_s) / 8
         self._consumed += len(ended.works)
         self._is_alarmed |= self._is_probing or any(isinstance(result, ClassifierError) for result in ended.results)

@@ -13,7 +13,8 @@ READABLE_BY_ITS_MOUNTERS = 0o444  # containers run as users of their own; who ma
 def make_secrets(folder: Path, postgres_folder: Path, rabbitmq_folder: Path) -> bool:
     """Write what is missing; whether anything was. What is there stays, so that a password never leaves its database.
 
-    `folder` is the service's, and gets SECRET_KEY, VECTORDB_API_KEY, DATABASE_URL and CELERY_BROKER_URL.
+    `folder` is the service's, and gets SECRET_KEY, VECTORDB_API_KEY, METRICS_TOKEN, DATABASE_URL and
+    CELERY_BROKER_URL.
     """
     password = _make_once(postgres_folder / "password")
     broker_password = _make_once(rabbitmq_folder / "password")
@@ -26,6 +27,7 @@ def make_secrets(folder: Path, postgres_folder: Path, rabbitmq_folder: Path) -> 
         for name, text in {
             "SECRET_KEY": secrets.token_urlsafe(48),
             "VECTORDB_API_KEY": secrets.token_urlsafe(32),
+            "METRICS_TOKEN": secrets.token_urlsafe(32),
             "DATABASE_URL": f"postgresql://parley:{password}@postgres:5432/parley",
             "CELERY_BROKER_URL": f"amqp://parley:{broker_password}@rabbitmq:5672//",
         }.items()
