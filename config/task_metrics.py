@@ -1,4 +1,4 @@
-"""What Celery's workers tell Prometheus: tasks by their end, and, on METRICS_PORT, the figures of all their processes."""
+"""What Celery's workers tell Prometheus: tasks by their end; on METRICS_PORT, the figures of all their processes."""
 
 from __future__ import annotations
 

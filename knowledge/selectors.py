@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import numpy as np
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Min, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
+from django.utils import timezone
 from numpy.typing import NDArray
 
 from knowledge import composition
@@ -20,6 +21,7 @@ from knowledge.vector_store import MAX_RESULTS, Hit, Scalar
 # Chunks of a revision that is being replaced, or of a document that is being erased, are found too and dropped.
 OVERFETCH_FACTOR = 2
 OVERFETCH_FACTOR_AFTER_LOSSES = 8
+MOST_COUNTED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,23 @@ class Progress:
     indexed: int
     failed: int
     staged_chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """How many documents wait to be indexed (MOST_COUNTED: at least so many), and for how long the oldest has."""
+
+    documents: int
+    oldest_s: float
+
+
+def count_pending() -> Pending:
+    """Over all projects, for operators; read from the index of what awaits work."""
+    waiting = Document.objects.filter(state=Document.State.PENDING, deleted_at=None)
+    waiting = waiting.order_by("index_after")[:MOST_COUNTED]  # the index's own order
+    found = waiting.aggregate(documents=Count("pk"), since=Min("updated_at"))
+    since = found["since"]
+    return Pending(found["documents"], (timezone.now() - since).total_seconds() if since else 0.0)
 
 
 def documents_of(project_id: UUID) -> QuerySet[Document]:

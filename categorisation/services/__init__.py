@@ -14,6 +14,7 @@ breaker, health whether a classifier is well
 window          many classifications at once, with its sources, streams, calls, waiting room and repeats
 live            the window for new conversations
 batches         the window for runs
+backlog         how much of all that waits, for operators
 old_threads     those that are announced though no window looks for them
 classification  a single thread's way
 imports         past conversations come in

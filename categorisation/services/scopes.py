@@ -16,7 +16,7 @@ from query.models import MAX_ATTEMPTS
 YOUNG_AGE = timedelta(days=1)  # younger threads are the live window's, older ones a backfill's
 
 _MAY_BE_TRIED = f"t.classify_attempts < {MAX_ATTEMPTS}"
-_IS_GIVEN_UP = f"t.classify_attempts >= {MAX_ATTEMPTS}"
+IS_GIVEN_UP = f"t.classify_attempts >= {MAX_ATTEMPTS}"
 _IS_DUE = "t.classify_after <= statement_timestamp()"
 _UNLABELLED = "t.category_id IS NULL AND t.category_source IS NULL"
 UNLABELLED_THREAD = f"{_UNLABELLED} AND {_MAY_BE_TRIED}"
@@ -58,7 +58,7 @@ def describe_scope(run: Run) -> Scope:
 def _scope(table: str, parameters: dict[str, Any], where: str, order: str, columns: str = "t.id") -> Scope:
     source = f"FROM {table} t WHERE {where}"
     due = f"SELECT {columns} {source} AND {_MAY_BE_TRIED} AND {_IS_DUE} {order} {_TAKE}"
-    return Scope(table, parameters, due, f"{source} AND {_MAY_BE_TRIED}", f"{source} AND {_IS_GIVEN_UP}")
+    return Scope(table, parameters, due, f"{source} AND {_MAY_BE_TRIED}", f"{source} AND {IS_GIVEN_UP}")
 
 
 def _describe_reclassification(run: Run, parameters: dict[str, Any]) -> Scope:
@@ -87,4 +87,4 @@ def _describe_reclassification(run: Run, parameters: dict[str, Any]) -> Scope:
     source = (
         f"FROM query_thread t JOIN categorisation_category c ON c.id = t.category_id WHERE {where} AND {categories}"
     )
-    return Scope("query_thread", parameters, due, f"{source} AND {_MAY_BE_TRIED}", f"{source} AND {_IS_GIVEN_UP}")
+    return Scope("query_thread", parameters, due, f"{source} AND {_MAY_BE_TRIED}", f"{source} AND {IS_GIVEN_UP}")

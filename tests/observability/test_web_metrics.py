@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from django.db import connection
 
 from tests.crash.conftest import bot, logs_of
 from tests.crash.service import Bot, Service, Web, wait_until
-from tests.observability.figures import scrape
+from tests.faults.proxy import FaultyProxy
+from tests.observability.figures import Figures, scrape
 from tests.plugin import neighbours
 
 __all__ = ["bot"]
@@ -87,15 +90,52 @@ def ask_each_on_a_connection_of_its_own(web: Web, bot: Bot, list_path: str) -> N
         list(threads.map(call, range(12)))
 
 
-def test_calls_beyond_a_keys_limit_are_counted_and_a_strange_method_is_no_label(service: Service, bot: Bot):
-    web = service.start_web(environment={"CALLS_PER_MINUTE": "1", "METRICS_TOKEN": "a-token"})
-    path = f"/query/v1/projects/{bot.project.pk}/threads/"
-    assert [web.client.get(path, headers={"X-API-KEY": bot.key}).status_code for _ in range(3)] == [200, 429, 429]
-    web.client.request("BREW", path)
-    figures = scrape(web.client, Authorization="Bearer a-token")
-    assert figures.total("parley_throttled_requests_total") == 2
-    assert "BREW" not in figures.values_of("method")
-    assert figures.total("parley_http_requests_total", method="other") == 1
+def test_what_only_neighbours_know_is_left_out_while_they_are_down(service: Service, bot: Bot):
+    with (
+        FaultyProxy(socket_of_database()) as to_database,
+        socket.create_server(("127.0.0.1", 0)) as mute_broker,
+    ):
+        web = service.start_web(
+            environment={
+                "DATABASE_URL": at_port(to_database.port),
+                "CELERY_BROKER_URL": f"redis://127.0.0.1:{mute_broker.getsockname()[1]}/0",
+                "CALLS_PER_MINUTE": "1",
+                "METRICS_TOKEN": "a-token",
+            }
+        )
+        path = f"/query/v1/projects/{bot.project.pk}/threads/"
+        assert [web.client.get(path, headers={"X-API-KEY": bot.key}).status_code for _ in range(3)] == [200, 429, 429]
+        web.client.request("BREW", path)
+
+        def read() -> Figures:
+            return scrape(web.client, Authorization="Bearer a-token")
+
+        wait_until(lambda: read().total("parley_database_up") == 1, 10, "the database tells what waits")
+        figures = read()
+        assert figures.total("parley_unlabelled_threads", age="live") == 0
+        assert figures.total("parley_broker_up") == 0
+        assert "parley_queue_messages" not in figures.samples
+        assert figures.total("parley_throttled_requests_total") == 2
+        assert "BREW" not in figures.values_of("method")
+        assert figures.total("parley_http_requests_total", method="other") == 1
+
+        to_database.behave("frozen")
+        wait_until(lambda: read().total("parley_database_up") == 0, 15, "a frozen database is told")
+        assert "parley_unlabelled_threads" not in read().samples
+        assert read().total("parley_throttled_requests_total") == 2
+        to_database.behave("passing")
+        wait_until(lambda: read().total("parley_database_up") == 1, 15, "it is asked again")
+
     for authorization in ("", "Bearer another", "a-token"):
         refused = web.client.get("/metrics", headers={"Authorization": authorization})
         assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+
+
+def socket_of_database() -> Path:
+    settings = connection.settings_dict
+    return Path(settings["HOST"]) / f".s.PGSQL.{settings['PORT'] or 5432}"
+
+
+def at_port(port: int) -> str:
+    settings = connection.settings_dict
+    return f"postgresql://{settings['USER']}@127.0.0.1:{port}/{settings['NAME']}"
