@@ -123,6 +123,7 @@ class Document(models.Model):
         """What the audit trail notes beside a change."""
         return {"project": str(self.project_id)}
 
+
 class FilePart(models.Model):
     """A stretch of a file whose text has yet to be taken out of it; in parts, so that nobody need hold all of it."""
 
