@@ -16,13 +16,15 @@ from observability.logs import configure
 metrics_folder.prepare()  # its processes count together, and whichever is asked tells all
 wsgi_app = "config.wsgi:application"
 bind = "0.0.0.0:" + os.environ.get("PORT", "8002")
-worker_class = "gthread"
+worker_class = "deploy.web_worker.BoundedThreadWorker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or "2")
 threads = int(os.environ.get("WEB_THREADS") or "64")
 preload_app = True  # load Django once, fork it
 timeout = 120
-graceful_timeout = 25
+# who asked is answered before the process ends, also where a model takes its time
+graceful_timeout = 25 + int(float(os.environ.get("LLM_TIMEOUT_S") or "60"))
 limit_request_line = 8190  # a search of 500 characters, each of twelve when encoded
+worker_connections = 1000  # of a process, most of which have nothing to say
 keepalive = 75  # longer than a load balancer's, which must be the one to close
 accesslog = "-"
 logger_class = "deploy.access_log.EscapingLogger"
