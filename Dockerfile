@@ -24,6 +24,7 @@ FROM ${BASE}
 # Volumes take over the owner of the folders that they are mounted on.
 RUN useradd --system --uid 10001 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin parley \
     && install -d -o parley -g parley -m 0755 /secrets /secrets/service /secrets/postgres /secrets/rabbitmq \
+        /secrets/vectordb /secrets/flower \
     && install -d -o parley -g parley -m 0700 /data
 COPY --from=build /venv /venv
 COPY --from=build /models /models

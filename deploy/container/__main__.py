@@ -1,4 +1,4 @@
-"""The image's entry point: `python -m deploy.container ROLE [ARGUMENTS]`.
+"""The image's entry point: `python -m deploy.container ROLE [ARGUMENTS]`, in the image `parley ROLE [ARGUMENTS]`.
 
 `secrets` makes what is missing of the secrets and ends. Every other role reads them from the folder that SECRETS_DIR
 names, if it does, and becomes that role's process, so that signals reach it.
@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 
 from deploy.container.roles import READY_FILES, UnknownRole, argv_of
-from deploy.container.secrets import make_secrets, read_secrets
+from deploy.container.secrets import FOLDERS, make_secrets, read_secrets
 
 USAGE_ERROR = 2
+SECRETS = Path("/secrets")
 
 
 def main(arguments: list[str]) -> int:
@@ -22,36 +23,39 @@ def main(arguments: list[str]) -> int:
         return USAGE_ERROR
     role, *rest = arguments
     if role == "secrets":
-        return make(rest)
-    environment = dict(os.environ)
-    if folder := environ_folder(environment):
-        environment = read_secrets(folder, environment)
-    environment.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    if role in READY_FILES:
-        environment.setdefault("WORKER_READY_FILE", READY_FILES[role])
+        return make(Path(rest[0]) if rest else SECRETS)
     try:
+        environment = read_environment(os.environ)
         argv = argv_of(role, rest, environment)
     except UnknownRole as error:
         print(error, file=sys.stderr)
         return USAGE_ERROR
-    os.execvpe(argv[0], argv, environment)  # noqa: S606  # the very purpose: no process of ours stays between
-
-
-def make(folders: list[str]) -> int:
-    if len(folders) != 3:
-        print("secrets: name three folders: the service's, PostgreSQL's and RabbitMQ's.", file=sys.stderr)
-        return USAGE_ERROR
-    try:
-        is_new = make_secrets(*map(Path, folders))
     except OSError as error:
-        print(f"secrets: {error.filename} cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"The secrets cannot be read: {error}", file=sys.stderr)
+        return 1
+    if role in READY_FILES:
+        environment.setdefault("WORKER_READY_FILE", READY_FILES[role])
+        Path(environment["WORKER_READY_FILE"]).unlink(missing_ok=True)
+    sys.stdout.flush()
+    return os.execvpe(argv[0], argv, environment)  # noqa: S606  # no process of ours stays between
+
+
+def make(folder: Path) -> int:
+    try:
+        is_new = make_secrets(folder)
+    except OSError as error:
+        print(f"secrets: {error}. {folder} must have {', '.join(FOLDERS)}, writable.", file=sys.stderr)
         return 1
     print("made the secrets" if is_new else "the secrets are there", flush=True)
     return 0
 
 
-def environ_folder(environment: dict[str, str]) -> Path | None:
-    return Path(environment["SECRETS_DIR"]) if environment.get("SECRETS_DIR") else None
+def read_environment(environ: os._Environ[str]) -> dict[str, str]:
+    """With the secrets, where there is a folder of them. Raises OSError."""
+    environment = dict(environ)
+    if folder := environment.get("SECRETS_DIR"):
+        environment = read_secrets(Path(folder), environment)
+    return {"DJANGO_SETTINGS_MODULE": "config.settings", **environment}
 
 
 if __name__ == "__main__":

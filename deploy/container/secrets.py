@@ -1,4 +1,13 @@
-"""The secrets of a set of containers: made once, at their first start, each where those who need it find it."""
+"""The secrets of a set of containers: made once, at their first start, each where those who need it find it.
+
+One folder for each kind of container, to be mounted there and nowhere else:
+
+    service     what the service's processes read as settings, and the passwords that others' files are made of
+    postgres    password: its superuser's
+    rabbitmq    parley.conf: its user's. Nothing else: RabbitMQ takes every file there for configuration
+    vectordb    VECTORDB_API_KEY
+    flower      CELERY_BROKER_URL
+"""
 
 from __future__ import annotations
 
@@ -7,37 +16,37 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-READABLE_BY_ITS_MOUNTERS = 0o444  # containers run as users of their own; who may read it is who mounts the folder
+FOLDERS = ("service", "postgres", "rabbitmq", "vectordb", "flower")
+FOREIGN = ("postgres", "rabbitmq")  # these run under accounts of their own
 
 
-def make_secrets(folder: Path, postgres_folder: Path, rabbitmq_folder: Path) -> bool:
-    """Write what is missing; whether anything was. What is there stays, so that a password never leaves its database.
+def make_secrets(folder: Path) -> bool:
+    """Write what is missing into `folder`'s FOLDERS, which are there; whether anything was.
 
-    `folder` is the service's, and gets SECRET_KEY, VECTORDB_API_KEY, METRICS_TOKEN, DATABASE_URL and
-    CELERY_BROKER_URL.
+    What is there stays: a password that its database has seen once is that database's. Raises OSError.
     """
-    password = _make_once(postgres_folder / "password")
-    broker_password = _make_once(rabbitmq_folder / "password")
-    _write_once(
-        rabbitmq_folder / "20-parley.conf",
-        f"default_user = parley\ndefault_pass = {broker_password}\nlog.console = true\n",
-    )
-    written = [
-        _write_once(folder / name, text)
-        for name, text in {
-            "SECRET_KEY": secrets.token_urlsafe(48),
-            "VECTORDB_API_KEY": secrets.token_urlsafe(32),
-            "METRICS_TOKEN": secrets.token_urlsafe(32),
-            "DATABASE_URL": f"postgresql://parley:{password}@postgres:5432/parley",
-            "CELERY_BROKER_URL": f"amqp://parley:{broker_password}@rabbitmq:5672//",
-        }.items()
-    ]
+    service = folder / "service"
+    database_password = _make_once(service / "database-password")
+    broker_password = _make_once(service / "broker-password")
+    vectordb_key = _make_once(service / "VECTORDB_API_KEY")
+    broker_url = f"amqp://parley:{broker_password}@rabbitmq:5672//"
+    texts = {
+        "service/SECRET_KEY": secrets.token_urlsafe(48),
+        "service/METRICS_TOKEN": secrets.token_urlsafe(32),
+        "service/DATABASE_URL": f"postgresql://parley:{database_password}@postgres:5432/parley",
+        "service/CELERY_BROKER_URL": broker_url,
+        "postgres/password": database_password,
+        "rabbitmq/parley.conf": f"default_user = parley\ndefault_pass = {broker_password}\nlog.console = true\n",
+        "vectordb/VECTORDB_API_KEY": vectordb_key,
+        "flower/CELERY_BROKER_URL": broker_url,
+    }
+    written = [_write_once(folder / name, text) for name, text in texts.items()]
     return any(written)
 
 
 def read_secrets(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment with the folder's files in it, each by its name; what is set there already wins."""
-    found = {path.name: path.read_text().strip() for path in sorted(folder.glob("[A-Z]*")) if path.is_file()}
+    """The environment with the folder's settings in it, each by its file's name; what is set there already wins."""
+    found = {path.name: path.read_text().strip() for path in sorted(folder.iterdir()) if path.name.isupper()}
     return {**found, **{name: value for name, value in environ.items() if value or name not in found}}
 
 
@@ -51,12 +60,14 @@ def _write_once(path: Path, text: str) -> bool:
     if path.exists():
         return False
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(scratch, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, READABLE_BY_ITS_MOUNTERS)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
+    mode = 0o444 if path.parent.name in FOREIGN else 0o400
+    descriptor = os.open(scratch, os.O_CREAT | os.O_WRONLY | os.O_EXCL, mode)
     try:
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(descriptor, mode)  # whatever the umask
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
         os.link(scratch, path)
     except FileExistsError:
         return False
