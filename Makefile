@@ -37,6 +37,8 @@ lint: setup-dev  ## check style, types, import directions and migrations
 	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 	$(LINT_ENV) $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	$(LINT_ENV) $(PY) -W ignore::RuntimeWarning manage.py lint_migrations
+	.venv/bin/hadolint Dockerfile
+	.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yaml
 
 format: setup-dev  ## rewrite the code in the house's style
 	$(PY) -m ruff check --fix .

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: each for name, each in SERVICES.items() if each["image"] == "parley"}
-MADE_BY_SECRETS = {"SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL", "VECTORDB_API_KEY"}
+MADE_BY_SECRETS = {"SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL", "VECTORDB_API_KEY", "METRICS_TOKEN"}
 NEVER_IN_CONTAINERS = {"DEBUG"}
 
 
