@@ -24,7 +24,7 @@ class DatabaseCreation(creation.DatabaseCreation):  # type: ignore[misc]
 
     def _destroy_test_db(self, test_database_name: str, verbosity: int) -> None:
         close_idle_connections()
-        super()._destroy_test_db(test_database_name, verbosity)
+        super()._destroy_test_db(test_database_name, verbosity)  # type: ignore[misc]  # not in the stubs
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -49,7 +49,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             borrowed = self._pool.borrow(lambda: base.DatabaseWrapper.get_new_connection(self, conn_params))
         except NoneFree as error:
             raise OperationalError(str(error)) from error
-        self.isolation_level = base.IsolationLevel.READ_COMMITTED
+        self.isolation_level = base.IsolationLevel.READ_COMMITTED  # type: ignore[attr-defined]  # not in the stubs
         return borrowed
 
     def _pool_for(self, conn_params: dict[str, Any]) -> ConnectionPool[Any]:
@@ -62,7 +62,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _close(self) -> None:
         pool: ConnectionPool[Any] | None = getattr(self, "_pool", None)
         if self.connection is None or pool is None:
-            super()._close()
+            super()._close()  # type: ignore[misc]  # not in the stubs
             return
         lent, self._pool = self.connection, None  # type: ignore[assignment]
         if lent.closed == 0 and lent.info.transaction_status == TRANSACTION_STATUS_IDLE:
