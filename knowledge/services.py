@@ -98,16 +98,24 @@ def delete_document(*, project: Project, document_id: UUID) -> None:
 
 def index_again(documents: QuerySet[Document]) -> int:
     """Embed and store these documents' chunks anew, the old ones answering meanwhile. Returns how many."""
+    return _queue(documents, revision=F("revision") + 1, staged_chunks=0)
+
+
+def describe_again(documents: QuerySet[Document]) -> int:
+    """Send these documents' titles and metadata to the vector database again. Returns how many."""
+    return _queue(documents)
+
+
+def _queue(documents: QuerySet[Document], **values: Any) -> int:
     with transaction.atomic():
         ids = list(documents.filter(deleted_at=None).select_for_update().values_list("pk", flat=True))
         Document.objects.filter(pk__in=ids).update(
             state=Document.State.PENDING,
             error="",
-            revision=F("revision") + 1,
-            staged_chunks=0,
             index_attempts=0,
             index_after=when_claimable(),
             updated_at=Now(),
+            **values,
         )
         for document_id in ids:
             transaction.on_commit(partial(tasks.index_document.nudge, str(document_id)), robust=True)
@@ -183,7 +191,7 @@ def _write_changes(
     """
     content = {name: fields[name] for name in ("content",) if name in fields}
     stated = {name: value for name, value in fields.items() if name != "content"}
-    changed = {name: value for name, value in stated.items() if not _is_same(getattr(document, name), value)}
+    changed = {name: value for name, value in stated.items() if not is_same(getattr(document, name), value)}
     failed_before = document.state == Document.State.FAILED
     if not changed and not failed_before:
         return False
@@ -210,7 +218,8 @@ def _keep_file(document: Document, binary: BinaryFile | None) -> None:
         FilePart.objects.create(document=document, position=position, data=piece)
 
 
-def _is_same(left: Any, right: Any) -> bool:
+def is_same(left: Any, right: Any) -> bool:
+    """Whether two values of a document's field are the same to JSON."""
     if isinstance(left, str):
         return bool(left == right)
     # Python holds 1, 1.0 and True to be equal; JSON does not

@@ -5,10 +5,11 @@ Nothing else in the service imports the database's client, so that another engin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ Scalar = str | int | float | bool
 
 # A call carries this many chunks at most, which bounds its body (a piece has about 1,000 characters).
 CHUNKS_PER_CALL = 1_000
+ROWS_PER_PAGE = 500
 MAX_RESULTS = 1_000
 MAX_SEARCH_CHARACTERS = 10_000
 METADATA_FIELD = "document.metadata."
@@ -46,6 +48,15 @@ class StoredChunk:
     revision: int
     position: int
     heading: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document as the store knows it."""
+
+    id: str
+    name: str
+    metadata: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,18 @@ class VectorStore(Protocol):
 
     def chunk_ids(self, library_id: str, document_id: str) -> set[str]:
         """The ids of all the chunks of a document, of whichever revision."""
+        ...
+
+    def list_libraries(self) -> Iterator[str]:
+        """The ids of all libraries, also of those that are not this service's."""
+        ...
+
+    def list_documents(self, library_id: str) -> Iterator[StoredDocument]:
+        """All the documents of a library. Raises LibraryMissing."""
+        ...
+
+    def count_chunks(self, library_id: str, document_id: str, revision: int) -> int:
+        """How many chunks of this revision of a document there are."""
         ...
 
     def delete_chunks(self, library_id: str, ids: Sequence[str]) -> None:
@@ -165,6 +188,28 @@ class VectordbStore:
             except NotFound:
                 return set()
 
+    def list_libraries(self) -> Iterator[str]:
+        with _translated_errors():
+            for page in _read_pages(partial(self._client.list_libraries, limit=ROWS_PER_PAGE)):
+                yield from (library.id for library in page.libraries)
+
+    def list_documents(self, library_id: str) -> Iterator[StoredDocument]:
+        with _translated_errors():
+            try:
+                for page in _read_pages(partial(self._client.list_documents, library_id, limit=ROWS_PER_PAGE)):
+                    yield from (StoredDocument(each.id, each.name, each.metadata) for each in page.documents)
+            except NotFound as exc:
+                raise LibraryMissing("The vector database does not hold this library.") from exc
+
+    def count_chunks(self, library_id: str, document_id: str, revision: int) -> int:
+        with _translated_errors():
+            try:
+                return self._client.count(
+                    library_id, filter={"document_id": document_id, "metadata.revision": revision}
+                )
+            except NotFound:
+                return 0
+
     def delete_chunks(self, library_id: str, ids: Sequence[str]) -> None:
         with _translated_errors():
             for start in range(0, len(ids), CHUNKS_PER_CALL):
@@ -231,6 +276,23 @@ def _translated_errors() -> Iterator[None]:
         ) from exc
     except VectorDBError as exc:
         raise VectorStoreRefused(_describe(exc)) from exc
+
+
+class _Page(Protocol):
+    @property
+    def next_cursor(self) -> str | None: ...
+
+
+P = TypeVar("P", bound=_Page)
+
+
+def _read_pages(read: Callable[..., P]) -> Iterator[P]:
+    """Yield all the pages of a list, each by the cursor of the one before."""
+    page = read(cursor=None)
+    yield page
+    while page.next_cursor is not None:
+        page = read(cursor=page.next_cursor)
+        yield page
 
 
 def _describe(refusal: VectorDBError) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from knowledge.vector_store import Hit, Scalar, StoredChunk, VectorStore
+from knowledge.vector_store import Hit, Scalar, StoredChunk, StoredDocument, VectorStore
 
 DIMENSION = 32
 
@@ -77,6 +77,18 @@ class InterruptedStore:
     def chunk_ids(self, library_id: str, document_id: str) -> set[str]:
         self.before("chunk_ids")
         return self._store.chunk_ids(library_id, document_id)
+
+    def list_libraries(self) -> Iterator[str]:
+        self.before("list_libraries")
+        return self._store.list_libraries()
+
+    def list_documents(self, library_id: str) -> Iterator[StoredDocument]:
+        self.before("list_documents")
+        return self._store.list_documents(library_id)
+
+    def count_chunks(self, library_id: str, document_id: str, revision: int) -> int:
+        self.before("count_chunks")
+        return self._store.count_chunks(library_id, document_id, revision)
 
     def delete_chunks(self, library_id: str, ids: Sequence[str]) -> None:
         self.before("delete_chunks")
