@@ -86,6 +86,11 @@ class ContractSchema(AutoSchema):  # type: ignore[misc]  # the package has no ty
         more = super()._get_response_headers_for_code(status_code, direction)
         return {**{name: {"$ref": f"#/components/headers/{name}"} for name in names}, **more}
 
+    def _get_request_for_media_type(self, serializer: Any, direction: str = "request") -> tuple[Any, bool]:
+        """Rules about what must be there make the body one that must be there."""
+        schema, is_required = super()._get_request_for_media_type(serializer, direction)
+        return schema, is_required or hasattr(serializer, "further_rules")
+
     def _map_basic_serializer(self, serializer: Any, direction: str) -> dict[str, Any]:
         described: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
         return {**described, **getattr(serializer, "further_rules", {})}

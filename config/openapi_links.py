@@ -16,7 +16,6 @@ GIVEN = {
     "RunRow": {"run_id": "/id"},
     "DocumentRow": {"document_id": "/id"},
 }
-_PAGE = re.compile(r"Paginated(\w+)List")
 _IN_PATH = re.compile(r"{(\w+)}")
 
 
@@ -58,12 +57,9 @@ def _list_answers(call: Call) -> Iterator[tuple[dict[str, Any], dict[str, str]]]
     """The successful answers that give ids, and where in them each stands."""
     for status, response in call.description["responses"].items():
         reference = response.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
-        shape = reference.rpartition("/")[2]
-        page = _PAGE.fullmatch(shape)
-        given = GIVEN.get(page[1] if page else shape)
+        given = GIVEN.get(reference.rpartition("/")[2])
         if status.startswith("2") and given is not None:
-            place = "/results/0" if page else ""
-            yield response, {name: f"$response.body#{place}{pointer}" for name, pointer in given.items()}
+            yield response, {name: f"$response.body#{pointer}" for name, pointer in given.items()}
 
 
 def _describe_link(call: Call, other: Call, given: dict[str, str]) -> dict[str, Any]:

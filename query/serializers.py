@@ -106,10 +106,22 @@ class FoundSources(serializers.Serializer[Any]):
     relevant_sources = RelevantSource(many=True)
 
 
+@extend_schema_field(
+    {
+        "type": "object",
+        "maxProperties": MAX_FILTERS,
+        "propertyNames": {"maxLength": MAX_FILTER_LENGTH},
+        "additionalProperties": {"type": ["string", "number", "boolean"], "maxLength": MAX_FILTER_LENGTH},
+    }
+)
+class Filters(serializers.DictField):
+    """Names of metadata, and the values that a document must have there."""
+
+
 class RetrievalQuestion(serializers.Serializer[Any]):
     query = QuestionText()
     top_k = WholeNumber(min_value=1, max_value=50, default=10)
-    filters = serializers.DictField(
+    filters = Filters(
         required=False,
         child=serializers.JSONField(),
         help_text="Only documents whose metadata has these values: `{name: value}`.",

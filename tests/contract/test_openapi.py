@@ -185,7 +185,7 @@ def test_ids_that_answers_give_are_linked_to_the_calls_that_take_them():
             for link in response.get("links", {}).values():
                 linked.setdefault((method, path), set()).add(calls[link["operationId"]])
     documents = {(method, f"{DOCUMENTS}{{document_id}}/") for method in ("get", "patch", "delete")}
-    assert linked["post", DOCUMENTS] == linked["get", DOCUMENTS] == documents
+    assert linked["post", DOCUMENTS] == documents
     started = {("post", RUNS), *(("post", f"{PROJECT}/categories/{name}/") for name in ("preview", "reclassify"))}
     one_run = {("get", f"{RUNS}{{run_id}}/"), *(("post", f"{RUNS}{{run_id}}{end}") for end in WITHOUT_A_BODY)}
     assert {start: linked[start] for start in started} == dict.fromkeys(started, one_run)
