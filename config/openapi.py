@@ -88,7 +88,8 @@ class ContractSchema(AutoSchema):  # type: ignore[misc]  # the package has no ty
 
     def _get_request_for_media_type(self, serializer: Any, direction: str = "request") -> tuple[Any, bool]:
         """Rules about what must be there make the body one that must be there."""
-        schema, is_required = super()._get_request_for_media_type(serializer, direction)
+        described = super()._get_request_for_media_type(serializer, direction)  # type: ignore[no-untyped-call]
+        schema, is_required = described
         return schema, is_required or hasattr(serializer, "further_rules")
 
     def _map_basic_serializer(self, serializer: Any, direction: str) -> dict[str, Any]:
