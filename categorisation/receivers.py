@@ -11,14 +11,28 @@ from django.dispatch import receiver
 
 from categorisation import services, tasks
 from categorisation.signals import run_waits, threads_unlabelled
-from query.signals import thread_started
+from query.signals import thread_started, threads_erased
+from teams import deletion
 from teams.models import Project
+from teams.signals import project_deleted
+
+deletion.register(services.empty_project)
 
 
 @receiver(post_save, sender=Project)
 def seed_new_project(instance: Project, *, created: bool, raw: bool = False, **kwargs: Any) -> None:
     if created and not raw:  # raw: a fixture is being loaded, which brings its own categories
         services.seed_taxonomy(instance)
+
+
+@receiver(project_deleted)
+def stop_runs_of_deleted_project(project: Project, **kwargs: Any) -> None:
+    services.stop_classifying(project.pk)
+
+
+@receiver(threads_erased)
+def forget_erased_threads(thread_ids: Sequence[UUID], **kwargs: Any) -> None:
+    services.forget_threads(thread_ids)
 
 
 @receiver(thread_started)

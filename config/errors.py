@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.shortcuts import render
 from django.views import defaults
@@ -29,11 +29,13 @@ from knowledge.errors import (
 from observability import metrics
 from query.errors import LLMUnavailable, ThreadNotFound
 from teams.errors import TooManyLogins
+from teams.models import Project
 
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
 MISCONFIGURED_RETRY_S = 60
+FOREIGN_KEY_VIOLATION = "23503"
 
 
 class Conflict(APIException):
@@ -118,10 +120,19 @@ def name_neighbour(exc: Exception) -> str | None:
 
 def translate(exc: Exception) -> Exception:
     """The API's exception for one of ours, by the first row that fits; the same exception for any other."""
+    if isinstance(exc, IntegrityError) and _tells_that_the_project_is_gone(exc):
+        return NotFound()
     for kinds, answer in TRANSLATIONS:
         if isinstance(exc, kinds):
             return answer(exc)
     return exc
+
+
+def _tells_that_the_project_is_gone(error: IntegrityError) -> bool:
+    """Whether something was to be written for a project whose row went after its key was looked at."""
+    diagnostics = getattr(error.__cause__, "diag", None)
+    is_missing = getattr(diagnostics, "sqlstate", None) == FOREIGN_KEY_VIOLATION
+    return is_missing and f'"{Project._meta.db_table}"' in (diagnostics.message_detail or "")
 
 
 def error_response(status_code: int, code: str, detail: str) -> JsonResponse:

@@ -246,6 +246,8 @@ CELERY_TASK_ROUTES = {
     "categorisation.tasks.classify_old_thread": {"queue": "backfill"},
     "categorisation.tasks.*": {"queue": "live"},
     "knowledge.tasks.*": {"queue": "ingest"},
+    "query.tasks.*": {"queue": "backfill"},  # the worker of live labels has none to spare
+    "teams.tasks.*": {"queue": "backfill"},
 }
 CELERY_TASK_SEND_SENT_EVENT = True
 CELERY_WORKER_SEND_TASK_EVENTS = True
@@ -273,6 +275,16 @@ CELERY_BEAT_SCHEDULE = {
         "task": "categorisation.tasks.plan",
         "schedule": timedelta(seconds=ENVIRONMENT.planner_interval_s),
         "description": "Begins, measures and ends runs, and sends their work to the workers.",
+    },
+    "erase-conversations": {
+        "task": "query.tasks.erase_conversations",
+        "schedule": timedelta(seconds=30),
+        "options": {"expires": 25},
+    },
+    "empty-deleted-projects": {
+        "task": "teams.tasks.empty_deleted_projects",
+        "schedule": timedelta(seconds=30),
+        "options": {"expires": 25},
     },
     "sweep-unindexed-documents": {
         "task": "knowledge.tasks.sweep_documents",

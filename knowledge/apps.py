@@ -7,8 +7,10 @@ class KnowledgeConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from knowledge import checks, libraries
+        from knowledge import checks, emptying, libraries
+        from teams import deletion
 
         libraries.discard_those_of_deleted_rows()
+        deletion.register(emptying.empty_project)
         register(checks.check_settings)
         checks.refuse_to_start(checks.check_settings())

@@ -8,7 +8,9 @@ class QueryConfig(AppConfig):
 
     def ready(self) -> None:
         from knowledge.checks import refuse_to_start
+        from query import emptying
         from query.checks import check_settings
 
+        emptying.listen()
         register(check_settings)
         refuse_to_start(check_settings())

@@ -2,7 +2,8 @@
 
 QueryError
 ├── LLMUnavailable      the model is down, slow, or answers nonsense; worth another try later
-└── ThreadNotFound      there is no such conversation, or it is another project's
+├── ThreadNotFound      there is no such conversation, or it is another project's
+└── ErasureIsOver       it is done or cancelled
 """
 
 from __future__ import annotations
@@ -25,3 +26,7 @@ class LLMUnavailable(QueryError):
 
 class ThreadNotFound(QueryError):
     """There is no such conversation for this project."""
+
+
+class ErasureIsOver(QueryError):
+    """An erasure that is done or cancelled is not gone on with."""

@@ -204,3 +204,63 @@ class QuestionAnswer(models.Model):
 
     def __str__(self) -> str:
         return self.question[:80]
+
+
+class Erasure(models.Model):
+    """Conversations that are erased for good: the work while it is open, and afterwards the record of it.
+
+    What says whose conversations they are (`user_email`, `user_unique_client_id`) stands here as long as the work needs
+    it. What stays are digests, by which an operator who is given an address sees whether its conversations were erased.
+    """
+
+    class Reason(models.TextChoices):
+        ASKED_FOR = "asked_for", "asked for"
+        RETENTION = "retention", "kept long enough"
+        PROJECT_DELETED = "project_deleted", "their project was deleted"
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        DONE = "done"
+        CANCELLED = "cancelled"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    reason = models.CharField(max_length=20, choices=Reason.choices, default=Reason.ASKED_FOR)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
+
+    project = models.ForeignKey(
+        Project,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        blank=True,
+        db_constraint=False,  # the record outlives its project
+        db_index=False,
+        related_name="+",
+    )
+    project_name = models.CharField(max_length=200, blank=True, default="")
+    user_email = models.CharField(max_length=320, blank=True, default="")
+    user_unique_client_id = models.CharField(max_length=200, blank=True, default="")
+    user_email_digest = models.CharField(max_length=64, blank=True, default="")
+    user_unique_client_id_digest = models.CharField(max_length=64, blank=True, default="")
+    idle_since = models.DateTimeField(null=True, blank=True)  # nothing was asked in them then or later
+
+    asked_by = models.CharField(max_length=320)
+    total = models.PositiveIntegerField(null=True, blank=True)
+    erased = models.PositiveIntegerField(default=0)
+    started_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-started_at", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                name="erasure_forgets_whose_it_was",
+                condition=Q(state="open") | Q(user_email="", user_unique_client_id="", finished_at__isnull=False),
+            ),
+        ]
+        indexes = [
+            models.Index(F("started_at").desc(), F("id").desc(), name="erasure_newest_first"),
+            models.Index(fields=["state"], condition=Q(state="open"), name="erasure_open"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_reason_display()}, {self.started_at:%Y-%m-%d %H:%M}"

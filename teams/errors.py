@@ -1,6 +1,7 @@
 """What can go wrong with teams and keys.
 
 TeamsError
+├── TeamNotFound
 ├── ProjectNotFound
 ├── UnknownScope
 ├── NoScope
@@ -10,6 +11,10 @@ TeamsError
 
 class TeamsError(Exception):
     """Base of this room's errors; the message is for the person who asked."""
+
+
+class TeamNotFound(TeamsError):
+    """No team has that id."""
 
 
 class ProjectNotFound(TeamsError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 import zoneinfo
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
@@ -15,23 +15,43 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 
+MAX_RETENTION_DAYS = 36_500
+
 
 def is_time_zone(name: str) -> None:
     if name not in zoneinfo.available_timezones():
         raise ValidationError(f"{name} is not a time zone, such as Europe/Zurich.")
 
 
+M = TypeVar("M", bound=models.Model)
+
+
+class NotDeleted(models.Manager[M]):
+    """The rows that are not marked as deleted: what everybody sees."""
+
+    def get_queryset(self) -> models.QuerySet[M]:
+        return super().get_queryset().filter(deleted_at=None)
+
+
 class Team(models.Model):
-    """A customer."""
+    """A customer.
+
+    A deleted one (`deleted_at`) is hidden; its row goes when its projects' rows are gone.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=200)
     time_zone = models.CharField(max_length=64, default="UTC", validators=[is_time_zone])
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects: ClassVar[models.Manager[Team]] = NotDeleted()
+    including_deleted: ClassVar[models.Manager[Team]] = models.Manager()
 
     class Meta:
         ordering = ["name"]
+        base_manager_name = "including_deleted"
 
     def __str__(self) -> str:
         return self.name
@@ -87,16 +107,32 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 class Project(models.Model):
-    """One bot of a team."""
+    """One bot of a team.
+
+    A deleted one (`deleted_at`) is hidden, and no key of it opens anything; its row goes when all that was its own is
+    gone (teams.deletion).
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="projects")
     name = models.CharField(max_length=200)
+    retention_days = models.PositiveIntegerField(
+        "keep conversations for so many days",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_RETENTION_DAYS)],
+        help_text="Counted from the last question. They are erased within a day after. Left empty: they are kept.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects: ClassVar[models.Manager[Project]] = NotDeleted()
+    including_deleted: ClassVar[models.Manager[Project]] = models.Manager()
 
     class Meta:
         ordering = ["name"]
+        base_manager_name = "including_deleted"
 
     def __str__(self) -> str:
         return self.name
@@ -147,6 +183,8 @@ class ProjectAPIKey(models.Model):
         return {"project": str(self.project_id)}
 
     def is_usable(self, now: datetime) -> bool:
+        if self.project.deleted_at is not None:
+            return False
         if self.revoked_at is not None and self.revoked_at <= now:
             return False
         return self.expires_at is None or self.expires_at > now

@@ -5,6 +5,7 @@ labels          what people decide on a thread
 history         whose doing it was
 runs            stretches of background labelling: begun, paused, resumed, cancelled
 previews        a draft of the categories, tried on a sample
+erasing         what goes with a conversation that is erased, or a project that is deleted
 emptying        what becomes of the threads of a category that was deleted
 claims          whose turn it is to classify a thread, and when
 scopes          which threads a run has to do with
@@ -30,6 +31,7 @@ from categorisation.services.categories import (
 from categorisation.services.claims import retry_classification
 from categorisation.services.classification import label_thread
 from categorisation.services.emptying import empty_categories
+from categorisation.services.erasing import empty_project, forget_threads, stop_classifying
 from categorisation.services.history import Actor
 from categorisation.services.labels import assign_label, forget_label
 from categorisation.services.live import LiveParts, label_young_threads
@@ -49,7 +51,9 @@ __all__ = [
     "create_category",
     "delete_category",
     "empty_categories",
+    "empty_project",
     "forget_label",
+    "forget_threads",
     "is_old",
     "label_old_thread",
     "label_thread",
@@ -62,4 +66,5 @@ __all__ = [
     "start_backfill",
     "start_preview",
     "start_reclassify",
+    "stop_classifying",
 ]

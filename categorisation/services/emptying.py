@@ -24,9 +24,10 @@ from categorisation import selectors
 from categorisation.models import Category, Run, RunKind
 from categorisation.services import runs
 from categorisation.services.history import BEAT
-from categorisation.services.locks import session_lock, share_categories
+from categorisation.services.locks import share_categories
 from categorisation.services.taxonomies import lock_taxonomy
 from query.models import CategorySource, Thread
+from schema.locks import session_lock
 
 THREADS_PER_TRANSACTION = 2_000
 PAUSE_S = 0.1  # before threads that somebody else held are tried again
@@ -97,8 +98,9 @@ def empty_categories(budget_s: float, should_stop: Callable[[], bool] = lambda: 
 
 
 def categories_to_empty() -> QuerySet[Category]:
-    """Deleted categories that threads may still bear, the first deleted first."""
-    return Category.objects.filter(deleted_at__isnull=False, emptied_at=None).order_by("deleted_at", "id")
+    """Deleted categories that threads may still bear, the first deleted first. A deleted project's threads just go."""
+    categories = Category.objects.filter(deleted_at__isnull=False, emptied_at=None, project__deleted_at=None)
+    return categories.order_by("deleted_at", "id")
 
 
 def threads_of(category: Category) -> QuerySet[Thread]:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from categorisation.classifiers import Classifier
 from categorisation.lanes import Lanes
 from categorisation.services import claims as claiming
-from categorisation.services.locks import session_lock
 from categorisation.services.results import Outcome
 from categorisation.services.sources import YoungThreads
 from categorisation.services.window import Allowance, Manner, Window
+from schema.locks import session_lock
 
 POLL_S = 0.2
 # One window claims while another one drains: of a worker's three processes one is free for the planner, whatever hangs.

@@ -1,5 +1,4 @@
-"""Locks that are no rows: of a session, for what only one process at a time may do without an open transaction; and of
-a project's categories, which have a queue."""
+"""Locks that are no rows: of a project's categories, which have a queue; and bounds on the waits for any."""
 
 from __future__ import annotations
 
@@ -9,23 +8,10 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, connection
 
+from schema.locks import call_lock
+
 _LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's codes
 _DEADLOCK_DETECTED = "40P01"
-
-
-@contextmanager
-def session_lock(name: str) -> Iterator[bool]:
-    """Whether this connection got the lock of that name, which it then holds until the block is left.
-
-    A connection that breaks loses it, so what is done under it must be harmless when two do it.
-    """
-    is_held = _call("pg_try_advisory_lock", name)
-    try:
-        yield is_held
-    finally:
-        if is_held:
-            with suppress(DatabaseError, InterfaceError):  # the connection is broken, and the lock gone with it
-                _call("pg_advisory_unlock", name)
 
 
 def share_categories(project_id: UUID) -> None:
@@ -34,12 +20,12 @@ def share_categories(project_id: UUID) -> None:
     FOR SHARE has no queue: writers that overlap, one after another, would keep who changes a category out for ever.
     This lets nobody pass who came later.
     """
-    _call("pg_advisory_xact_lock_shared", f"categories of {project_id}")
+    call_lock("pg_advisory_xact_lock_shared", f"categories of {project_id}")
 
 
 def own_categories(project_id: UUID) -> None:
     """Be the only one to use the project's categories until the transaction ends, as soon as those have done who do."""
-    _call("pg_advisory_xact_lock", f"categories of {project_id}")
+    call_lock("pg_advisory_xact_lock", f"categories of {project_id}")
 
 
 @contextmanager
@@ -69,9 +55,3 @@ def was_a_deadlock(error: DatabaseError) -> bool:
 def _code_of(error: DatabaseError) -> str | None:
     code: str | None = getattr(error.__cause__, "pgcode", None)
     return code
-
-
-def _call(function: str, name: str) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {function}(hashtextextended(%s, 0))", [name])
-        return bool(cursor.fetchone()[0])

@@ -18,10 +18,10 @@ from categorisation.models import Run, RunKind, RunState
 from categorisation.services import runs
 from categorisation.services.classification import label_thread
 from categorisation.services.history import BEAT
-from categorisation.services.locks import session_lock
 from categorisation.services.results import Outcome
 from categorisation.services.scopes import YOUNG_AGE
 from query.models import Thread
+from schema.locks import session_lock
 
 
 def is_old(thread_id: UUID) -> bool:

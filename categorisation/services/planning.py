@@ -22,9 +22,10 @@ from categorisation.errors import RunIsOpen
 from categorisation.models import OPEN_STATES, ActorKind, Category, Run, RunKind, RunState, Taxonomy
 from categorisation.services import batches, claims, emptying, previews, runs
 from categorisation.services.history import BEAT
-from categorisation.services.locks import bounded_waits, could_not_lock, session_lock
+from categorisation.services.locks import bounded_waits, could_not_lock
 from categorisation.services.scopes import YOUNG_AGE
 from query.models import MAX_ATTEMPTS, Thread
+from schema.locks import session_lock
 
 logger = logging.getLogger(__name__)
 

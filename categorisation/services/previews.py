@@ -31,7 +31,8 @@ INSERT INTO categorisation_previewthread (run_id, thread_id, current_category_id
 SELECT %(run)s, t.id, CASE WHEN c.deleted_at IS NULL THEN c.id ELSE c.reassigned_to_id END, 0
 FROM query_thread t LEFT JOIN categorisation_category c ON c.id = t.category_id
 WHERE t.id = ANY(%(threads)s::uuid[])
-"""
+FOR KEY SHARE OF t
+"""  # the lock: a conversation that is being erased is either gone by now, or is not erased before this is committed
 _BLOCKS = "SELECT id FROM query_thread TABLESAMPLE SYSTEM (%s) WHERE project_id = %s"
 _ROWS_IN_TABLE = "SELECT greatest(reltuples, 1) FROM pg_class WHERE oid = 'query_thread'::regclass"
 _FORGET_SAMPLES = """

@@ -16,8 +16,8 @@ from rest_framework.test import APIClient
 from categorisation import services
 from categorisation.models import Category, LabelChange, Run
 from categorisation.services import emptying
-from categorisation.services.locks import session_lock
 from query.models import Thread
+from schema.locks import session_lock
 from teams.models import Project
 from tests.categorisation.two_connections import on_another_connection, uncommitted_on_another_connection
 from tests.factories.categorisation import CategoryFactory

@@ -12,8 +12,8 @@ from categorisation import services
 from categorisation.models import Run, Taxonomy
 from categorisation.services import Outcome, runs
 from categorisation.services.history import SHELL
-from categorisation.services.locks import session_lock
 from query.models import Thread
+from schema.locks import session_lock
 from teams.models import Project
 from tests.categorisation.fakes import FakeClassifier
 from tests.categorisation.two_connections import on_another_connection

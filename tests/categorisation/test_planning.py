@@ -13,11 +13,11 @@ from categorisation import services
 from categorisation.models import Category, LabelChange, PreviewThread, Run, Taxonomy
 from categorisation.services import Actor, emptying, planning, runs
 from categorisation.services.history import SHELL
-from categorisation.services.locks import session_lock
 from categorisation.services.planning import Plan, plan
 from categorisation.services.taxonomies import lock_taxonomy
 from config.celery import app
 from query.models import Thread
+from schema.locks import session_lock
 from teams.models import Project
 from tests.categorisation.conftest import SetEnvironment
 from tests.categorisation.fakes import FakeClassifier, raising
