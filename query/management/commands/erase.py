@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -51,9 +50,7 @@ def read_time(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text.strip())
     except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time, such as 2026-01-31 or 2026-01-31T12:00+01:00"
-        ) from error
+        raise argparse.ArgumentTypeError(f"{text!r} is no day or time, such as 2026-01-31") from error
     found = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
     if found > timezone.now():
         raise argparse.ArgumentTypeError(f"{text} lies in the future")
@@ -70,17 +67,17 @@ def read_name(text: str) -> str:
 class Command(BaseCommand):
     help = HELP
 
-    def __init__(self, *args: Any, ask: Callable[[str], str] = input, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._ask = ask
-
     def add_arguments(self, parser: CommandParser) -> None:
         whose = "whose, by what chats gave as user."
-        parser.add_argument("--email", type=read_name, default="", help=f"{whose}email; case does not matter")
-        parser.add_argument("--client-id", type=read_name, default="", help=f"{whose}unique_client_id")
+        parser.add_argument("--email", type=read_name, help=f"{whose}email; case does not matter")
+        parser.add_argument("--client-id", type=read_name, help=f"{whose}unique_client_id")
         age, idle = parser.add_mutually_exclusive_group(), "those in which nothing was asked "
-        age.add_argument("--older-than", type=read_age, dest="idle_since", help=f"{idle}for 90d, 12w or 36h, say")
-        age.add_argument("--before", type=read_time, dest="idle_since", help=f"{idle}since 2026-01-31, say (UTC)")
+        age.add_argument(
+            "--older-than", type=read_age, dest="idle_since", metavar="AGE", help=f"{idle}for 90d, 12w or 36h, say"
+        )
+        age.add_argument(
+            "--before", type=read_time, dest="idle_since", metavar="TIME", help=f"{idle}since 2026-01-31, say (UTC)"
+        )
         parser.add_argument("--project", default="", help="a project's id; left out: all projects")
         parser.add_argument("--all", action="store_true", dest="everything", help="every conversation of every project")
         parser.add_argument("--dry-run", action="store_true", help="count them, and do nothing")
@@ -95,13 +92,20 @@ class Command(BaseCommand):
         self._erase(criterion)
 
     def _read_criterion(
-        self, *, email: str, client_id: str, idle_since: datetime | None, project: str, everything: bool, **_: Any
+        self,
+        *,
+        email: str | None,
+        client_id: str | None,
+        idle_since: datetime | None,
+        project: str,
+        everything: bool,
+        **_: Any,
     ) -> Criterion:
         try:
             project_id = find_project(project).pk if project else None
         except ProjectNotFound as error:
             raise CommandError(str(error)) from error
-        criterion = Criterion(project_id, email, client_id, idle_since)
+        criterion = Criterion(project_id, email or "", client_id or "", idle_since)
         if criterion.is_met_by_all and not everything:
             raise CommandError("Say which: --email, --client-id, --older-than, --before, --project; or --all.")
         if everything and not criterion.is_met_by_all:
@@ -130,7 +134,7 @@ class Command(BaseCommand):
             return
         if not sys.stdin.isatty():
             raise CommandError("There is no terminal to ask on: say --yes to erase them.")
-        if self._ask(f"Erase these {found:,} conversations for good? Type yes: ").strip().lower() != "yes":
+        if input(f"Erase these {found:,} conversations for good? Type yes: ").strip().lower() != "yes":
             raise CommandError("Nothing was erased.")
 
     def _erase(self, criterion: Criterion) -> None:
