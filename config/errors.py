@@ -130,7 +130,7 @@ def translate(exc: Exception) -> Exception:
 
 def _tells_that_the_project_is_gone(error: IntegrityError) -> bool:
     """Whether something was to be written for a project whose row went after its key was looked at."""
-    diagnostics = getattr(error.__cause__, "diag", None)
+    diagnostics: Any = getattr(error.__cause__, "diag", None)
     is_missing = getattr(diagnostics, "sqlstate", None) == FOREIGN_KEY_VIOLATION
     return is_missing and f'"{Project._meta.db_table}"' in (diagnostics.message_detail or "")
 
