@@ -40,6 +40,7 @@ SECTIONS: dict[str, list[Entry]] = {
     ],
     "Conversations": [
         Entry("query.thread", "Threads", "forum"),
+        Entry("query.erasure", "Erasures", "delete_forever"),
     ],
     "Categories and runs": [
         Entry("categorisation.category", "Categories", "label"),

@@ -279,12 +279,12 @@ CELERY_BEAT_SCHEDULE = {
     "erase-conversations": {
         "task": "query.tasks.erase_conversations",
         "schedule": timedelta(seconds=30),
-        "options": {"expires": 25},
+        "description": "Erases conversations that somebody asked to be erased, or that are kept for no longer.",
     },
     "empty-deleted-projects": {
         "task": "teams.tasks.empty_deleted_projects",
         "schedule": timedelta(seconds=30),
-        "options": {"expires": 25},
+        "description": "Empties projects and teams that are deleted.",
     },
     "sweep-unindexed-documents": {
         "task": "knowledge.tasks.sweep_documents",

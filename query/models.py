@@ -215,6 +215,7 @@ class Erasure(models.Model):
 
     class Reason(models.TextChoices):
         ASKED_FOR = "asked_for", "asked for"
+        SELECTED = "selected", "chosen in the admin"
         RETENTION = "retention", "kept long enough"
         PROJECT_DELETED = "project_deleted", "their project was deleted"
 

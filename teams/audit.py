@@ -125,7 +125,7 @@ def start() -> None:
         only_that=["password"],
         many=["teams", "groups", "user_permissions"],
     )
-    record_changes_of(Project, ["name", "team"])
+    record_changes_of(Project, ["name", "team", "retention_days"])
     record_changes_of(
         ProjectAPIKey, ["project", "name", "shown_part", "scopes", "expires_at", "revoked_at", "calls_per_minute"]
     )

@@ -14,11 +14,13 @@ from collections.abc import Callable
 from typing import Protocol
 from uuid import UUID
 
+from auditlog.models import LogEntry
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, ProtectedError, RestrictedError
 from django.db.models.functions import Now
 
 from schema.locks import session_lock
+from teams import audit
 from teams.errors import ProjectNotFound, TeamNotFound
 from teams.models import Project, Team
 from teams.signals import project_deleted
@@ -65,6 +67,7 @@ def delete_team(team_id: UUID, *, asked_by: str) -> None:
             _mark(project, asked_by)
         team.users.clear()
         Team.objects.filter(pk=team_id).update(deleted_at=Now())
+        audit.record(team, LogEntry.Action.DELETE, {"done": [None, f"deleted by {asked_by}"]})
         transaction.on_commit(_tell_a_worker, robust=True)
 
 
@@ -87,6 +90,7 @@ def empty_deleted(budget_s: float, is_shutting_down: Callable[[], bool] = lambda
 
 def _mark(project: Project, asked_by: str) -> None:
     Project.objects.filter(pk=project.pk).update(deleted_at=Now())
+    audit.record(project, LogEntry.Action.DELETE, {"done": [None, f"deleted by {asked_by}"]})
     project_deleted.send(sender=Project, project=project, asked_by=asked_by)
     transaction.on_commit(_tell_a_worker, robust=True)
 

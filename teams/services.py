@@ -22,7 +22,8 @@ def create_project(*, team_name: str, name: str) -> Project:
     """A new project in the team of that name, which is made when there is none."""
     with connection.cursor() as cursor:  # two that make the same team at once: one waits for the other
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"team {team_name}"])
-    team = Team.objects.filter(name=team_name).order_by("created_at").first() or Team.objects.create(name=team_name)
+    teams = Team.objects.select_for_update(no_key=True).order_by("created_at")  # whoever deletes it waits, or is seen
+    team = teams.filter(name=team_name).first() or Team.objects.create(name=team_name)
     return Project.objects.create(team=team, name=name)
 
 

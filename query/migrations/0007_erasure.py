@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
             name='Erasure',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('reason', models.CharField(choices=[('asked_for', 'asked for'), ('retention', 'kept long enough'), ('project_deleted', 'their project was deleted')], default='asked_for', max_length=20)),
+                ('reason', models.CharField(choices=[('asked_for', 'asked for'), ('selected', 'chosen in the admin'), ('retention', 'kept long enough'), ('project_deleted', 'their project was deleted')], default='asked_for', max_length=20)),
                 ('state', models.CharField(choices=[('open', 'Open'), ('done', 'Done'), ('cancelled', 'Cancelled')], default='open', max_length=10)),
                 ('project_name', models.CharField(blank=True, default='', max_length=200)),
                 ('user_email', models.CharField(blank=True, default='', max_length=320)),

@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from unfold.contrib.filters.admin import BooleanRadioFilter
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm
 from unfold.forms import UserCreationForm as BaseUserCreationForm
 
+from teams import deletion
 from teams.admin.base import OperatorAdmin, RelatedFilter
-from teams.models import Team, User
+from teams.admin.projects import WHAT_GOES_WITH_IT
+from teams.models import Project, Team, User
 
 
 @admin.register(Team)
 class TeamAdmin(OperatorAdmin[Team]):
     list_display = ["name", "time_zone", "created_at"]
     search_fields = ["name"]
+
+    def delete_model(self, request: HttpRequest, obj: Team) -> None:
+        assert isinstance(request.user, User)
+        deletion.delete_team(obj.pk, asked_by=request.user.email)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Team]) -> None:
+        for team in queryset:
+            self.delete_model(request, team)
+
+    def get_deleted_objects(
+        self, objs: Iterable[Team], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """The teams and their projects: all that is theirs may be too much to list."""
+        teams = list(objs)
+        projects = Project.objects.filter(team__in=teams).order_by("team", "name").select_related("team")
+        names = [f"{team}. Its users stay, and are no longer in it." for team in teams]
+        names += [f"{project} ({project.team}). {WHAT_GOES_WITH_IT}" for project in projects]
+        counts = {Team: len(teams), Project: len(names) - len(teams)}
+        return names, {str(model._meta.verbose_name_plural): number for model, number in counts.items()}, set(), []
 
 
 class UserCreationForm(BaseUserCreationForm):  # type: ignore[misc]  # unfold has no types

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.text import capfirst
 
+from teams import deletion
 from teams.admin.base import OperatorAdmin, RelatedFilter
-from teams.models import Project
+from teams.models import Project, User
+
+WHAT_GOES_WITH_IT = (
+    "Its keys open nothing from this moment; its conversations, documents and categories are erased in the background."
+)
 
 
 @admin.register(Project)
 class ProjectAdmin(OperatorAdmin[Project]):
-    list_display = ["name", "team", "id", "created_at"]
+    list_display = ["name", "team", "id", "retention_days", "created_at"]
     list_filter = [("team", RelatedFilter)]
     list_select_related = ["team"]
     search_fields = ["name", "team__name"]
@@ -25,9 +31,20 @@ class ProjectAdmin(OperatorAdmin[Project]):
     readonly_fields = ["id", "created_at", "updated_at"]
     change_form_outer_before_template = "admin/teams/project/links.html"
 
-    def has_delete_permission(self, request: HttpRequest, obj: Project | None = None) -> bool:
-        """Its library, its conversations and their history have to go with it: more than a page of the admin does."""
-        return False
+    def delete_model(self, request: HttpRequest, obj: Project) -> None:
+        assert isinstance(request.user, User)
+        deletion.delete_project(obj.pk, asked_by=request.user.email)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Project]) -> None:
+        for project in queryset:
+            self.delete_model(request, project)
+
+    def get_deleted_objects(
+        self, objs: Iterable[Project], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Only the projects: all that is their own may be too much to list."""
+        names = [f"{project} ({project.team}). {WHAT_GOES_WITH_IT}" for project in objs]
+        return names, {str(Project._meta.verbose_name_plural): len(names)}, set(), []
 
     def changeform_view(
         self,

@@ -16,7 +16,9 @@ from categorisation.services import start_backfill
 from categorisation.services.history import SHELL
 from config.beat import find_interval
 from knowledge.models import Document, Library
-from query.models import Thread
+from query.criteria import Criterion
+from query.erasing import begin
+from query.models import Erasure, Thread
 from teams import services
 from teams.models import Project, ProjectAPIKey, Team, User
 from tests.factories.knowledge import DocumentFactory
@@ -49,6 +51,7 @@ MAKERS: dict[type[Model], Callable[[Project], Model]] = {
     Document: lambda project: DocumentFactory(project=project),
     Library: make_library,
     Thread: lambda project: QuestionAnswerFactory(thread__project=project).thread,
+    Erasure: lambda project: begin(Criterion(project.pk), asked_by="ada@example.com", announce=False),
     Category: lambda project: project.categories.first(),
     Taxonomy: lambda project: project.taxonomy,
     Run: lambda project: start_backfill(project_id=project.pk, actor=SHELL),

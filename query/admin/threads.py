@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.contrib.postgres.search import SearchQuery
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesRadioFilter
 
+from query import erasing
 from query.models import FIRST_QUESTION_WORDS, QuestionAnswer, Thread
 from teams.admin import OperatorAdmin, PagedStackedInline, PeriodFilter, ReadOnly, RelatedFilter, read_id
+from teams.models import User
 
 
 class QuestionAnswerInline(ReadOnly, PagedStackedInline[QuestionAnswer, Thread]):
@@ -37,6 +41,21 @@ class ThreadAdmin(ReadOnly, OperatorAdmin[Thread]):
     sortable_by = ["created_at"]
     list_disable_select_all = True
     inlines = [QuestionAnswerInline]
+
+    def delete_model(self, request: HttpRequest, obj: Thread) -> None:
+        self.delete_queryset(request, Thread.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> None:
+        """With all that belongs to them, and as a record that they were."""
+        assert isinstance(request.user, User)
+        erasing.erase_selected(list(queryset.order_by().values_list("pk", flat=True)), asked_by=request.user.email)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Only the conversations: all that belongs to them goes with them, and may be too much to list."""
+        questions = [f"{thread.first_question[:80]}, with its answers and the history of its label" for thread in objs]
+        return questions, {str(Thread._meta.verbose_name_plural): len(questions)}, set(), []
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Thread], search_term: str
