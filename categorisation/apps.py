@@ -5,6 +5,7 @@ from django.apps import AppConfig
 
 class CategorisationConfig(AppConfig):
     name = "categorisation"
+    verbose_name = "Categories and runs"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

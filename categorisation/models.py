@@ -37,7 +37,7 @@ class Taxonomy(models.Model):
         verbose_name_plural = "taxonomies"
 
     def __str__(self) -> str:
-        return f"version {self.version}"
+        return f"classification of {self.project}"
 
     def get_additional_data(self) -> dict[str, str]:
         """What the audit trail notes beside a change."""

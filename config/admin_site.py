@@ -79,6 +79,19 @@ class ParleyAdminSite(AdminSite):
         response: TemplateResponse = super().search(request, extra_context)  # type: ignore[misc]
         return response
 
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """The first page's sections, which are the sidebar's."""
+        apps_of_django: list[Any] = super().get_app_list(request, app_label)
+        if app_label is not None:
+            return apps_of_django
+        models = {model["model"]._meta.label_lower: model for app in apps_of_django for model in app["models"]}
+        sections = []
+        for title, section in SECTIONS.items():
+            shown = [models[entry.model] | {"name": entry.title} for entry in section if entry.model in models]
+            if shown:
+                sections.append({"name": title, "app_label": "", "app_url": shown[0]["admin_url"], "models": shown})
+        return sections
+
     def navigation(self, request: HttpRequest) -> list[dict[str, Any]]:
         """The sidebar: what of each section this user may look at."""
         return [

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import dj_database_url
 import django_stubs_ext
+from django.templatetags.static import static
 
 from config import exposure
 from config.environment import read_environment
@@ -38,7 +39,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_celery_beat",
-    "auditlog",
+    "teams.apps.AuditTrailConfig",
     "teams",
     "knowledge",
     "query",
@@ -146,6 +147,7 @@ UNFOLD = {
     "SITE_SUBHEADER": "for its operators",
     "SITE_SYMBOL": "forum",
     "SITE_URL": None,
+    "SCRIPTS": [lambda request: static("parley/admin.js")],
     "SIDEBAR": {"navigation": "config.admin_site.build_navigation"},
 }
 FLOWER_URL = ENVIRONMENT.flower_url
@@ -158,6 +160,7 @@ AUDIT_LOG_DAYS = ENVIRONMENT.audit_log_days
 # -- Language, time, static files -------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = ["config.formats"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"

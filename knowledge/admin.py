@@ -12,12 +12,12 @@ from knowledge import services
 from knowledge.errors import DocumentNotFound
 from knowledge.models import Document, Library
 from teams import audit
-from teams.admin import OperatorAdmin, PeriodFilter, ReadOnly, RelatedFilter
+from teams.admin import OperatorAdmin, PeriodFilter, ReadOnly, RelatedFilter, show_as_label
 
 
 @admin.register(Document)
 class DocumentAdmin(ReadOnly, OperatorAdmin[Document]):
-    list_display = ["title", "project", "external_id", "state", "chunk_count", "problem", "created_at", "indexed_at"]
+    list_display = ["title", "project", "external_id", "progress", "chunk_count", "problem", "created_at", "indexed_at"]
     list_filter = [
         ("state", ChoicesRadioFilter),
         ("project", RelatedFilter),
@@ -42,6 +42,10 @@ class DocumentAdmin(ReadOnly, OperatorAdmin[Document]):
             request.resolver_match is not None and request.resolver_match.url_name == "knowledge_document_changelist"
         )
         return documents.defer("content") if is_list else documents
+
+    @show_as_label("state", {"indexed": "success", "pending": "info", "failed": "danger"})
+    def progress(self, document: Document) -> str:
+        return document.state
 
     @admin.display(description="error")
     def problem(self, document: Document) -> str:
@@ -76,6 +80,7 @@ def _record(document: Document, action: int, what: str) -> None:
 
 @admin.register(Library)
 class LibraryAdmin(ReadOnly, OperatorAdmin[Library]):
+    is_audited = False
     list_display = ["vectordb_id", "project", "embedder_fingerprint", "dimension", "created_at"]
     list_filter = [("project", RelatedFilter), ("project__team", RelatedFilter)]
     list_select_related = ["project"]

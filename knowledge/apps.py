@@ -4,6 +4,7 @@ from django.core.checks import register
 
 class KnowledgeConfig(AppConfig):
     name = "knowledge"
+    verbose_name = "What bots know"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

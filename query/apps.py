@@ -4,6 +4,7 @@ from django.core.checks import register
 
 class QueryConfig(AppConfig):
     name = "query"
+    verbose_name = "Conversations"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

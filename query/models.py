@@ -49,7 +49,7 @@ class Thread(models.Model):
 
     first_question = models.TextField()
     total_questions = models.PositiveIntegerField(default=1)
-    is_uncertain = models.BooleanField(default=False)
+    is_uncertain = models.BooleanField("uncertain", default=False)
 
     user_email = models.EmailField(max_length=320, blank=True, default="")
     user_unique_client_id = models.CharField(max_length=200, blank=True, default="")
@@ -122,6 +122,7 @@ class Thread(models.Model):
         # `classify_after` stands in none of them, so that a claim touches no index
         indexes = [
             models.Index(F("project"), F("created_at").desc(), F("id").desc(), name="thread_newest_first"),
+            models.Index(F("created_at").desc(), F("id").desc(), name="thread_newest_of_all"),  # the admin's list
             models.Index(
                 F("project"),
                 F("category"),

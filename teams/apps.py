@@ -1,8 +1,11 @@
+from auditlog.apps import AuditlogConfig
 from django.apps import AppConfig
 
 
 class TeamsConfig(AppConfig):
     name = "teams"
+    default = True
+    verbose_name = "Who"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
@@ -11,3 +14,9 @@ class TeamsConfig(AppConfig):
 
         register_converters()
         audit.start()
+
+
+class AuditTrailConfig(AuditlogConfig):  # type: ignore[misc]  # it has no types
+    """django-auditlog, as the admin calls it."""
+
+    verbose_name = "Audit trail"

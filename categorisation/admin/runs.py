@@ -17,7 +17,7 @@ from categorisation import services
 from categorisation.admin.actors import actor_of
 from categorisation.errors import CategorisationError
 from categorisation.models import Batch, ClassifierHealth, Run, RunKind
-from teams.admin import OnlyToLookAt, OperatorAdmin, PeriodFilter, RelatedFilter
+from teams.admin import OnlyToLookAt, OperatorAdmin, PeriodFilter, RelatedFilter, show_as_label
 
 
 @admin.register(Run)
@@ -25,7 +25,7 @@ class RunAdmin(OnlyToLookAt, OperatorAdmin[Run]):
     list_display = [
         "kind",
         "project",
-        "state",
+        "stands",
         "progress",
         "given_up",
         "reused",
@@ -34,6 +34,7 @@ class RunAdmin(OnlyToLookAt, OperatorAdmin[Run]):
         "started_by",
         "started_at",
     ]
+    is_audited = False
     list_filter = [
         ("state", ChoicesRadioFilter),
         ("kind", ChoicesRadioFilter),
@@ -43,7 +44,7 @@ class RunAdmin(OnlyToLookAt, OperatorAdmin[Run]):
     ]
     list_select_related = ["project"]
     search_fields = ["project__name", "started_by"]
-    sortable_by = ["kind", "state", "started_at"]
+    sortable_by = ["kind", "started_at"]
     actions = ["pause", "resume", "cancel", "start_backfill"]
     fields = [
         "project",
@@ -67,6 +68,10 @@ class RunAdmin(OnlyToLookAt, OperatorAdmin[Run]):
         "sample_size",
         "result",
     ]
+
+    @show_as_label("state", {"running": "info", "paused": "warning", "done": "success"})
+    def stands(self, run: Run) -> str:
+        return run.state
 
     @admin.display(description="done")
     def progress(self, run: Run) -> str:
@@ -133,6 +138,7 @@ class RunAdmin(OnlyToLookAt, OperatorAdmin[Run]):
 class BatchAdmin(OnlyToLookAt, OperatorAdmin[Batch]):
     """Workers at the backfill. One that was not seen for ten seconds is dead."""
 
+    is_audited = False
     list_display = ["worker", "lanes", "is_draining", "started_at", "seen_at"]
 
 
@@ -140,4 +146,5 @@ class BatchAdmin(OnlyToLookAt, OperatorAdmin[Batch]):
 class ClassifierHealthAdmin(OnlyToLookAt, OperatorAdmin[ClassifierHealth]):
     """Whether classifiers are well. While one is not, nothing is claimed for it."""
 
+    is_audited = False
     list_display = ["classifier", "open_until", "openings", "successes", "last_error", "updated_at"]

@@ -92,10 +92,33 @@ class LabelledThreadAdmin(ThreadAdmin):
     """Conversations, whose label alone can be changed: by whoever does it here, as a person's decision."""
 
     form = LabelForm
-    list_display = ["first_question", "project", "label", "is_uncertain", "created_at"]
+    list_display = ["first_question", "project", "label", "certainty", "created_at"]
     inlines = [*ThreadAdmin.inlines, LabelChangeInline]
     list_filter = [*ThreadAdmin.list_filter, ClassificationFilter]
     readonly_fields = [field.name for field in Thread._meta.fields if field.name != "category"]
+    fieldsets = [
+        (None, {"fields": ["first_question", "project", "is_uncertain", "total_questions", "created_at", "id"]}),
+        (
+            "Label",
+            {
+                "fields": [
+                    "category",
+                    "category_source",
+                    "category_confidence",
+                    "categorised_at",
+                    "category_taxonomy_version",
+                ]
+            },
+        ),
+        (
+            "Who asked",
+            {"fields": ["user_email", "user_unique_client_id", "user_metadata", "origin_url", "external_id"]},
+        ),
+        (
+            "Behind the scenes",
+            {"fields": ["classify_after", "classify_attempts", "classify_run", "last_activity_at", "updated_at"]},
+        ),
+    ]
     actions = ["decide_on_none", "forget_labels", "try_again"]
     actions_in_bulk = ["try_again"]
 

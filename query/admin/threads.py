@@ -12,7 +12,7 @@ from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesRadioFilter
 
 from query import erasing
 from query.models import FIRST_QUESTION_WORDS, QuestionAnswer, Thread
-from teams.admin import OperatorAdmin, PagedStackedInline, PeriodFilter, ReadOnly, RelatedFilter, read_id
+from teams.admin import OperatorAdmin, PagedStackedInline, PeriodFilter, ReadOnly, RelatedFilter, read_id, show_as_label
 from teams.models import User
 
 
@@ -27,7 +27,7 @@ class QuestionAnswerInline(ReadOnly, PagedStackedInline[QuestionAnswer, Thread])
 
 @admin.register(Thread)
 class ThreadAdmin(ReadOnly, OperatorAdmin[Thread]):
-    list_display = ["first_question", "project", "category", "category_source", "is_uncertain", "created_at"]
+    list_display = ["first_question", "project", "category", "category_source", "certainty", "created_at"]
     list_filter = [
         ("project", RelatedFilter),
         ("project__team", RelatedFilter),
@@ -40,7 +40,12 @@ class ThreadAdmin(ReadOnly, OperatorAdmin[Thread]):
     search_help_text = "Words of the first question, or a conversation's id"
     sortable_by = ["created_at"]
     list_disable_select_all = True
+    is_audited = False
     inlines = [QuestionAnswerInline]
+
+    @show_as_label("answers", {"uncertain": "warning"})
+    def certainty(self, thread: Thread) -> str:
+        return "uncertain" if thread.is_uncertain else ""
 
     def delete_model(self, request: HttpRequest, obj: Thread) -> None:
         self.delete_queryset(request, Thread.objects.filter(pk=obj.pk))

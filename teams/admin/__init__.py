@@ -16,6 +16,7 @@ from teams.admin.base import (
     ReadOnly,
     RelatedFilter,
     read_id,
+    show_as_label,
 )
 from teams.admin.keys import ProjectAPIKeyAdmin
 from teams.admin.people import GroupAdmin, TeamAdmin, UserAdmin
@@ -37,4 +38,5 @@ __all__ = [
     "TrailAdmin",
     "UserAdmin",
     "read_id",
+    "show_as_label",
 ]

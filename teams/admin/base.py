@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # unfold has no types; its classes have the methods of Django
 else:
     from unfold.admin import ModelAdmin, StackedInline, TabularInline
 
+F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Model)
 P = TypeVar("P", bound=Model)
 
@@ -57,11 +58,22 @@ class BoundedPaginator(Paginator[Any]):
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return int(rows[: COUNTED_ROWS + 1].count())
+        return int(rows.order_by()[: COUNTED_ROWS + 1].count())
 
     @property
     def has_more(self) -> bool:
         return self.count > COUNTED_ROWS
+
+
+def show_as_label(description: str, colours: Mapping[str, str] | None = None) -> Callable[[F], F]:
+    """A column whose values stand out, in the colours that unfold calls info, success, warning and danger."""
+
+    def mark(function: F) -> F:
+        function.short_description = description  # type: ignore[attr-defined]
+        function.label = dict(colours or {})  # type: ignore[attr-defined]
+        return function
+
+    return mark
 
 
 class ByKey:
@@ -140,6 +152,7 @@ class OperatorAdmin(ModelAdmin[M]):
     warn_unsaved_form = True
     change_form_outer_before_template = "admin/row_actions.html"
     most_selected = 1_000
+    is_audited = True  # or what becomes of its rows is told elsewhere, as far as there is anything to tell
     actions_in_bulk: Collection[str] = ()  # those that take any number of rows in one statement
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
@@ -168,7 +181,11 @@ class OperatorAdmin(ModelAdmin[M]):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        context = {**(extra_context or {}), "row_actions": self._row_actions(request) if object_id else []}
+        context = {
+            **(extra_context or {}),
+            "row_actions": self._row_actions(request) if object_id else [],
+            "show_history": self.is_audited,
+        }
         return super().changeform_view(request, object_id, form_url, context)
 
     def _row_actions(self, request: HttpRequest) -> list[tuple[str, str]]:

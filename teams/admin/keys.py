@@ -16,7 +16,7 @@ from unfold.contrib.filters.admin import RadioFilter
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from teams import services
-from teams.admin.base import OperatorAdmin, RelatedFilter
+from teams.admin.base import OperatorAdmin, RelatedFilter, show_as_label
 from teams.models import Project, ProjectAPIKey, Scope
 
 
@@ -65,6 +65,13 @@ class ProjectAPIKeyAdmin(OperatorAdmin[ProjectAPIKey]):
     autocomplete_fields = ["project"]
     actions = ["revoke"]
 
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        one_way_to_save = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        response: HttpResponse = super().add_view(request, form_url, {**(extra_context or {}), **one_way_to_save})
+        return response
+
     def get_readonly_fields(self, request: HttpRequest, obj: ProjectAPIKey | None = None) -> list[str]:
         if obj is None:
             return []
@@ -74,7 +81,7 @@ class ProjectAPIKeyAdmin(OperatorAdmin[ProjectAPIKey]):
     def may(self, key: ProjectAPIKey) -> str:
         return ", ".join(key.scopes)
 
-    @admin.display(description="state")
+    @show_as_label("state", {"usable": "success", "expired": "warning", "revoked": "danger"})
     def state(self, key: ProjectAPIKey) -> str:
         now = timezone.now()
         if key.is_usable(now):

@@ -15,7 +15,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.text import capfirst
 from unfold.contrib.filters.admin import ChoicesRadioFilter, DropdownFilter, RadioFilter
 
-from teams.admin.base import OnlyToLookAt, OperatorAdmin, PeriodFilter, RelatedFilter, read_id
+from teams.admin.base import OnlyToLookAt, OperatorAdmin, PeriodFilter, RelatedFilter, read_id, show_as_label
 
 LONGEST_SHOWN = 60
 
@@ -62,7 +62,7 @@ class WhoFilter(RadioFilter):  # type: ignore[misc]
 class TrailAdmin(OnlyToLookAt, OperatorAdmin[LogEntry]):
     """Who changed what."""
 
-    list_display = ["timestamp", "by", "action", "kind", "row", "what_changed"]
+    list_display = ["timestamp", "by", "did", "kind", "row", "what_changed"]
     list_display_links = ["timestamp"]
     list_filter = [
         ("timestamp", PeriodFilter),
@@ -71,6 +71,7 @@ class TrailAdmin(OnlyToLookAt, OperatorAdmin[LogEntry]):
         ("action", ChoicesRadioFilter),
         KindFilter,
     ]
+    is_audited = False
     list_select_related = ["content_type"]
     search_fields = ["object_repr", "actor_email"]
     search_help_text = "A name, an e-mail address, or the id of a row, a project or a request"
@@ -91,6 +92,10 @@ class TrailAdmin(OnlyToLookAt, OperatorAdmin[LogEntry]):
     @admin.display(description="who")
     def by(self, entry: LogEntry) -> str:
         return str((entry.additional_data or {}).get("by") or entry.actor_email or "")
+
+    @show_as_label("did", {"create": "success", "update": "info", "delete": "danger"})
+    def did(self, entry: LogEntry) -> str:
+        return str(entry.get_action_display())
 
     @admin.display(description="what")
     def kind(self, entry: LogEntry) -> str:

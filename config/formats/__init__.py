@@ -1,0 +1,1 @@
+"""How the admin writes times: by the clock of twenty-four hours."""
