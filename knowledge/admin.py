@@ -12,7 +12,7 @@ from knowledge import services
 from knowledge.errors import DocumentNotFound
 from knowledge.models import Document, Library
 from teams import audit
-from teams.admin import OperatorAdmin, PeriodFilter, ReadOnly, RelatedFilter, show_as_label
+from teams.admin import OnlyToLookAt, OperatorAdmin, PeriodFilter, ReadOnly, RelatedFilter, show_as_label
 
 
 @admin.register(Document)
@@ -79,7 +79,7 @@ def _record(document: Document, action: int, what: str) -> None:
 
 
 @admin.register(Library)
-class LibraryAdmin(ReadOnly, OperatorAdmin[Library]):
+class LibraryAdmin(OnlyToLookAt, OperatorAdmin[Library]):
     is_audited = False
     list_display = ["vectordb_id", "project", "embedder_fingerprint", "dimension", "created_at"]
     list_filter = [("project", RelatedFilter), ("project__team", RelatedFilter)]

@@ -15,6 +15,7 @@ from typing import Any
 
 from auditlog.models import LogEntry
 from auditlog.registry import auditlog
+from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.db.models.signals import pre_save
@@ -125,6 +126,7 @@ def start() -> None:
         only_that=["password"],
         many=["teams", "groups", "user_permissions"],
     )
+    record_changes_of(Group, ["name"], many=["permissions"])
     record_changes_of(Project, ["name", "team", "retention_days"])
     record_changes_of(
         ProjectAPIKey, ["project", "name", "shown_part", "scopes", "expires_at", "revoked_at", "calls_per_minute"]

@@ -12,6 +12,7 @@ from django.db.models import Model
 from django.test import Client
 
 import config.urls  # noqa: F401  # makes the last of the admin's pages
+from query.models import Thread
 from teams.models import Project
 from tests.factories.admin import MAKERS
 from tests.factories.teams import ProjectFactory, UserFactory
@@ -117,6 +118,23 @@ def test_no_form_ends_in_a_server_error(browser: Client, project: Project, model
     made = MAKERS[model](project)
     url += "add/" if page == "add" else f"{made.pk}/change/"
     assert attack(browser, url, ProjectFactory()) == []
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("model", MAKERS, ids=lambda model: model.__name__)
+def test_no_list_ends_in_a_server_error(browser: Client, project: Project, model: type[Model]):
+    MAKERS[model](project)
+    url = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+    filters = browser.get(url).context["cl"].filter_specs
+    names = [name for spec in filters for name in spec.expected_parameters()]
+    names += ["q", "p", "o", "e", "all", "x"] if model is Thread else ["q"]
+    broken = []
+    for name in names:
+        for value in ("\0", "²", A_THOUSAND):
+            answer = browser.get(url, {name: value})
+            if answer.status_code >= 500:
+                broken.append(f"{name}={value[:20]!r}: {answer.exc_info[1]!r:.200}")
+    assert broken == []
 
 
 @pytest.mark.parametrize("email", ["ada@example.com", "ADA@Example.com"])
