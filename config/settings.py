@@ -147,6 +147,10 @@ UNFOLD = {
     "SITE_SUBHEADER": "for its operators",
     "SITE_SYMBOL": "forum",
     "SITE_URL": None,
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("parley/icon.svg")},
+    ],
+    "STYLES": [lambda request: static("parley/admin.css")],
     "SCRIPTS": [lambda request: static("parley/admin.js")],
     "SIDEBAR": {"navigation": "config.admin_site.build_navigation"},
 }

@@ -8,12 +8,15 @@ from django.contrib import admin
 from django.contrib.postgres.search import SearchQuery
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.text import Truncator
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesRadioFilter
 
 from query import erasing
 from query.models import FIRST_QUESTION_WORDS, QuestionAnswer, Thread
 from teams.admin import OperatorAdmin, PagedStackedInline, PeriodFilter, ReadOnly, RelatedFilter, read_id, show_as_label
 from teams.models import User
+
+LONGEST_SHOWN = 160
 
 
 class QuestionAnswerInline(ReadOnly, PagedStackedInline[QuestionAnswer, Thread]):
@@ -27,7 +30,7 @@ class QuestionAnswerInline(ReadOnly, PagedStackedInline[QuestionAnswer, Thread])
 
 @admin.register(Thread)
 class ThreadAdmin(ReadOnly, OperatorAdmin[Thread]):
-    list_display = ["first_question", "project", "category", "category_source", "certainty", "created_at"]
+    list_display = ["asked", "project", "category", "category_source", "certainty", "created_at"]
     list_filter = [
         ("project", RelatedFilter),
         ("project__team", RelatedFilter),
@@ -42,6 +45,10 @@ class ThreadAdmin(ReadOnly, OperatorAdmin[Thread]):
     list_disable_select_all = True
     is_audited = False
     inlines = [QuestionAnswerInline]
+
+    @admin.display(description="first question")
+    def asked(self, thread: Thread) -> str:
+        return Truncator(thread.first_question).chars(LONGEST_SHOWN)
 
     @show_as_label("answers", {"uncertain": "warning"})
     def certainty(self, thread: Thread) -> str:

@@ -17,8 +17,6 @@ from unfold.contrib.filters.admin import ChoicesRadioFilter, DropdownFilter, Rad
 
 from teams.admin.base import OnlyToLookAt, OperatorAdmin, PeriodFilter, RelatedFilter, read_id, show_as_label
 
-LONGEST_SHOWN = 60
-
 admin.site.unregister(LogEntry)
 
 
