@@ -113,7 +113,7 @@ class RunAdmin(OnlyToLookAt, OperatorAdmin[Run]):
     def cancel(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
         self._steer(request, queryset, services.cancel_run)
 
-    @admin.action(description="Start a backfill in their projects", permissions=["steer"])
+    @admin.action(description="Start a backfill of the project", permissions=["steer"])
     def start_backfill(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
         projects = queryset.order_by().values_list("project", "project__name").distinct()
         for project_id, name in projects:

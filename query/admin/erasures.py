@@ -16,7 +16,7 @@ from query import erasing
 from query.criteria import Criterion
 from query.errors import ErasureIsOver
 from query.models import Erasure
-from teams.admin import OnlyToLookAt, OperatorAdmin, PeriodFilter
+from teams.admin import OnlyToLookAt, OperatorAdmin, PeriodFilter, show_as_label
 from teams.models import User
 
 WHOSE = "As chats gave it as"
@@ -88,7 +88,8 @@ class ErasureAdmin(OnlyToLookAt, OperatorAdmin[Erasure]):
     """The record of what was erased, by whom and when; whose it was, it does not tell."""
 
     form = ErasureForm
-    list_display = ["started_at", "reason", "of", "state", "progress", "asked_by", "finished_at"]
+    is_audited = False  # they are the record themselves
+    list_display = ["started_at", "reason", "of", "stands", "progress", "asked_by", "finished_at"]
     list_filter = [("state", ChoicesRadioFilter), ("reason", ChoicesRadioFilter), ("started_at", PeriodFilter)]
     search_fields = ["project_name", "asked_by"]
     sortable_by = ["started_at"]
@@ -108,6 +109,10 @@ class ErasureAdmin(OnlyToLookAt, OperatorAdmin[Erasure]):
         whose = "a person" if erasure.user_email_digest or erasure.user_unique_client_id_digest else "everybody"
         where = erasure.project_name or "all projects"
         return "chosen ones" if erasure.reason == Erasure.Reason.SELECTED else f"{whose}, {where}"
+
+    @show_as_label("state", {"open": "info", "done": "success"})
+    def stands(self, erasure: Erasure) -> str:
+        return erasure.state
 
     @admin.display(description="erased")
     def progress(self, erasure: Erasure) -> str:

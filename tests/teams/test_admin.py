@@ -111,6 +111,7 @@ def test_a_project_leads_to_all_that_is_its_own(admin_client: Client, project: P
     assert [title for title, _ in links] == [
         "Categories",
         "Documents",
+        "Erasures",
         "Libraries",
         "Project API keys",
         "Runs",
