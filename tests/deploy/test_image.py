@@ -108,6 +108,14 @@ def test_the_past_is_labelled_by_its_own_worker(stack: Stack, demo: dict[str, An
     assert outcome.returncode == 0, outcome.stderr
 
 
+def test_a_backup_is_made_and_whole(stack: Stack, demo: dict[str, Any]):
+    for verb in ("create", "verify"):
+        outcome = stack.running["service"].execute("parley", "backup", verb, "/backups/monday")
+        assert outcome.returncode == 0, outcome.stderr
+    assert "whole" in outcome.stdout
+    assert "with vectordb" in outcome.stdout
+
+
 def test_a_second_demo_is_refused(stack: Stack, demo: dict[str, Any]):
     outcome = stack.running["service"].execute("parley", "demo")
     assert "not empty" in outcome.stderr
