@@ -298,6 +298,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=30),
         "description": "Indexes and erases documents that no message announced.",
     },
+    "forget-expired-logins": {
+        "task": "teams.tasks.forget_expired_logins",
+        "schedule": timedelta(days=1),
+        "description": "Deletes expired sessions, and old counts of attempts to log in.",
+    },
     "forget-old-audit-entries": {
         "task": "teams.tasks.forget_old_audit_entries",
         "schedule": timedelta(days=1),

@@ -24,6 +24,7 @@ timeout = 120
 # who asked is answered before the process ends, also where a model takes its time
 graceful_timeout = 25 + int(float(os.environ.get("LLM_TIMEOUT_S") or "60"))
 limit_request_line = 8190  # a search of 500 characters, each of twelve when encoded
+forwarded_allow_ips = ""  # whose word is taken for what, TRUSTED_PROXIES says alone (config/proxies.py)
 worker_connections = 1000  # of a process, most of which have nothing to say
 keepalive = 75  # longer than a load balancer's, which must be the one to close
 accesslog = "-"

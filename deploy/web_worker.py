@@ -23,9 +23,8 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 HEAD_TIMEOUT_S = 15.0
 HEAD_SIZE_BYTES = 64 * 1024
-BODY_TIMEOUT_S = 15.0  # of a small body; a larger one has its share more
-SLOWEST_BYTES_A_S = 50_000
-LARGEST_BODY_BYTES = 20_000_000  # whatever is declared: no call takes more
+BODY_TIMEOUT_S = 15.0
+SLOWEST_BYTES_A_S = 50_000  # what has come of a body earns it more time
 SEND_TIMEOUT_S = 30.0  # of one write, such as a part of a stream
 LINGER_S = 2.0
 RECEIVED_BYTES = 64 * 1024
@@ -35,18 +34,23 @@ TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length
 
 
 class BoundedUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
-    """Reads until `deadline` (of the monotonic clock) and no longer: then TimeoutError."""
+    """Reads what comes fast enough; otherwise TimeoutError."""
 
-    deadline = 0.0
+    _deadline = 0.0
+
+    def begin(self) -> None:
+        """Of what comes from now on, the first has BODY_TIMEOUT_S."""
+        self._deadline = time.monotonic() + BODY_TIMEOUT_S
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         before = self.sock.gettimeout()
-        left_s = self.deadline - time.monotonic()
+        left_s = self._deadline - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("The request did not come in time.")
         self.sock.settimeout(left_s if before is None else min(left_s, before))
         try:
             received: bytes = super().chunk(size_hint)
+            self._deadline += len(received) / SLOWEST_BYTES_A_S
             return received
         finally:
             self.sock.settimeout(before)
@@ -82,14 +86,10 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         return bool(received)
 
     def hand_over(self) -> None:
-        """Let the parser begin with what came."""
+        """Let the parser begin with what came, and a thread read the rest."""
         self.parser.unreader.unread(bytes(self.head))
         self.head.clear()
-        self.allow_body(0)
-
-    def allow_body(self, size_bytes: int) -> None:
-        """From now on a thread reads, for as long as a body of that size may take."""
-        self.parser.unreader.deadline = time.monotonic() + BODY_TIMEOUT_S + size_bytes / SLOWEST_BYTES_A_S
+        self.parser.unreader.begin()
 
     def take_back(self) -> None:
         """What was read of the request after the one that was answered."""
@@ -159,12 +159,11 @@ class BoundedThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has n
     def handle_request(self, req: Any, connection: Connection) -> Any:
         """In a thread: whether the connection may be kept."""
         connection.sock.settimeout(SEND_TIMEOUT_S)
-        declared = dict(req.headers).get("CONTENT-LENGTH", "0")
-        connection.allow_body(min(int(declared), LARGEST_BODY_BYTES) if declared.isdigit() else 0)
+        connection.parser.unreader.begin()
         try:
             return super().handle_request(req, connection)
         except TimeoutError:
-            self.log.info("A client did not take its answer in time.")
+            self.log.info("A client was too slow, and was given up.")
             return False
 
     def finish_request(self, connection: Connection, outcome: Future[Any]) -> None:

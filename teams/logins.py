@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
+from django.contrib.sessions.models import Session
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -54,7 +54,7 @@ class LimitedBackend(ModelBackend):
             _count(subject, limit, origin)
         user = self._authenticate(request, username, password, **kwargs)
         if user is not None:
-            _forget(name_subject(origin, account))
+            LoginBucket.objects.filter(subject=name_subject(origin, account)).delete()  # begins anew
         return user
 
     def _authenticate(
@@ -86,7 +86,8 @@ def _count(subject: str, limit: Limit, origin: str) -> None:
         raise TooManyLogins(taken.retry_after_s)
 
 
-def _forget(subject: str) -> None:
-    """Whoever gets in begins anew; what nobody has a use for any more goes with it."""
-    LoginBucket.objects.filter(subject=subject).delete()
-    LoginBucket.objects.filter(empty_at__lt=timezone.now() - timedelta(days=1)).delete()
+def forget_expired() -> None:
+    """Delete the sessions that nobody can use any more, and the counts that no longer count."""
+    now = timezone.now()
+    Session.objects.filter(expire_date__lt=now).delete()
+    LoginBucket.objects.filter(empty_at__lt=now).delete()

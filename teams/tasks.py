@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.conf import settings
 
-from teams import audit, deletion
+from teams import audit, deletion, logins
 
 EMPTYING_BUDGET_S = 20.0
 
@@ -20,3 +20,9 @@ def forget_old_audit_entries() -> None:
 def empty_deleted_projects() -> None:
     """On beat, and on every deletion: let go of what was a deleted project's own."""
     deletion.empty_deleted(EMPTYING_BUDGET_S)
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def forget_expired_logins() -> None:
+    """On beat."""
+    logins.forget_expired()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from django.test import Client, override_settings
+from django.test.client import FakePayload
 from rest_framework.test import APIClient
 
 from teams.models import Project
@@ -155,3 +156,11 @@ def test_scopes_are_declared_for_every_action_of_every_view(client_of: Callable[
         for name in names:
             if name not in ("options", "head"):
                 assert declared[name] in Scope.values, (view, name)
+
+
+def test_a_body_that_does_not_come_in_time_is_408(project: Project, api: APIClient, monkeypatch: pytest.MonkeyPatch):
+    def stall(self: FakePayload, *size: int) -> bytes:
+        raise TimeoutError("The request did not come in time.")
+
+    monkeypatch.setattr(FakePayload, "read", stall)
+    assert_shape(api.post(f"/query/v1/projects/{project.pk}/chat", {"question": "x"}), 408)

@@ -146,6 +146,18 @@ def test_a_body_that_does_not_come_gives_its_thread_back(shared: Server):
     assert seconds < 5
 
 
+def test_a_body_that_trickles_in_is_given_up_however_large_it_is_said_to_be(shared: Server):
+    with shared.connect() as client:
+        client.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 15000000\r\n\r\n")
+        client.settimeout(0.1)
+        answer, started = None, time.monotonic()
+        while answer is None and time.monotonic() < started + 8:
+            with suppress(TimeoutError, BrokenPipeError, ConnectionResetError):
+                client.sendall(b"x")
+                answer = client.recv(100)
+    assert time.monotonic() - started < 5
+
+
 def test_an_answer_that_is_not_taken_gives_its_thread_back(shared: Server):
     with ExitStack() as stack:
         for _ in range(THREADS):

@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from teams import logins
 from teams.models import LoginBucket, User
+from teams.tasks import forget_expired_logins
 
 EMAIL, PASSWORD = "ann@example.com", "correct horse battery"
 LOGIN = "/admin/login/?next=/admin/"
@@ -80,12 +82,23 @@ def test_who_gets_in_begins_anew(user: User):
     assert [attempt("wrong") for _ in range(10)] == [200] * 10
 
 
-def test_what_is_kept_names_nobody_and_goes(user: User):
+def test_what_is_kept_names_nobody(user: User):
     attempt("wrong")
-    LoginBucket.objects.create(subject="old", empty_at=timezone.now() - timedelta(days=2))
+    assert LoginBucket.objects.exists()
     assert EMAIL not in str(list(LoginBucket.objects.values()))
+
+
+def test_what_counts_no_longer_is_deleted(user: User):
+    attempt("wrong")
+    counted = LoginBucket.objects.count()
+    past = timezone.now() - timedelta(seconds=1)
+    LoginBucket.objects.create(subject="old", empty_at=past)
     attempt(PASSWORD)
+    Session.objects.create(session_key="old", session_data="", expire_date=past)
+    forget_expired_logins.run()
+    assert LoginBucket.objects.count() < counted + 1
     assert not LoginBucket.objects.filter(subject="old").exists()
+    assert Session.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
