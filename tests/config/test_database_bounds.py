@@ -12,33 +12,31 @@ from django.db import OperationalError, connections
 from config.database.bounds import OF_REQUESTS, OF_TASKS, Bounds, bound
 from tests.plugin import _test_database_url
 
-ASK = """
-import json, os
-%s
+SHOW = """
+import django, json
 from django.db import connection
-names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-with connection.cursor() as cursor:
-    found = []
-    for name in names:
-        cursor.execute(f"SHOW {name}")
-        found += cursor.fetchone()
-print(json.dumps(found))
+def show():
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in names))
+        print(json.dumps(cursor.fetchone()))
+    connection.close()
 """
-WEB = "import config.wsgi"
-WORKER = "import django; django.setup(); from config.celery import app, bound_the_database; bound_the_database()"
-COMMAND = "import django; django.setup()"
+WEB = SHOW + "import config.wsgi; show()"
+OTHERS = SHOW + "django.setup(); show(); from config.celery import bound_the_database; bound_the_database(); show()"
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
-    ("process", "found"),
-    [(WEB, ["30s", "10s", "1min"]), (WORKER, ["2min", "1min", "2min"]), (COMMAND, ["0", "0", "0"])],
+    ("processes", "found"),
+    [(WEB, [["30s", "10s", "1min"]]), (OTHERS, [["0", "0", "0"], ["2min", "1min", "2min"]])],
+    ids=["web", "command and worker"],
 )
-def test_every_kind_of_process_has_its_bounds(process: str, found: list[str], monkeypatch: pytest.MonkeyPatch):
+def test_every_kind_of_process_has_its_bounds(processes: str, found: list[list[str]], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DATABASE_URL", _test_database_url())
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
-    outcome = subprocess.run([sys.executable, "-c", ASK % process], capture_output=True, text=True, check=True)
-    assert json.loads(outcome.stdout) == found
+    outcome = subprocess.run([sys.executable, "-c", processes], capture_output=True, text=True, check=True)
+    assert [json.loads(line) for line in outcome.stdout.splitlines()] == found
 
 
 @pytest.mark.django_db(transaction=True)

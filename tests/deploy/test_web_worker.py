@@ -24,7 +24,9 @@ THREADS = 4
 HALF_A_HEAD = b"GET / HTTP/1.1\r\nHost: x\r\nX-More: "
 # the bounds of the real one, made short
 SHORT = """
+import gunicorn.workers.gthread
 import deploy.web_worker as worker
+gunicorn.workers.gthread.STOP_KEEPALIVE_LINGER = 0.3
 worker.HEAD_TIMEOUT_S = worker.BODY_TIMEOUT_S = 1.0
 worker.SEND_TIMEOUT_S = 1.0
 worker.LINGER_S = 0.5
@@ -233,7 +235,7 @@ def test_an_unread_body_is_not_taken_for_the_next_request(shared: Server):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_stream_under_way_is_ended_before_the_process(own: Server, number: signal.Signals):
     with own.connect() as client, own.connect() as silent:
-        client.sendall(b"GET /stream?1.5 HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET /stream?1 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.recv(10)
         own.process.send_signal(number)
         answer = read_all(client)
