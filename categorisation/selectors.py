@@ -77,7 +77,7 @@ def labels_that_show(project_id: UUID, filters: Mapping[str, Any]) -> list[Label
     """
     if not filters.keys() & {"category", "category_source"}:
         return None
-    shown = _shown_categories(project_id)
+    shown = shown_categories(project_id)
     if (wanted := filters.get("category")) is not None and shown.get(wanted) != wanted:
         raise CategoryNotFound("There is no such category.")
     return [
@@ -88,7 +88,7 @@ def labels_that_show(project_id: UUID, filters: Mapping[str, Any]) -> list[Label
     ]
 
 
-def _shown_categories(project_id: UUID) -> dict[UUID, UUID | None]:
+def shown_categories(project_id: UUID) -> dict[UUID, UUID | None]:
     """For each category that a thread of the project may bear the one that is shown: itself, its successor, or none."""
     may_be_borne = Category.objects.filter(Q(deleted_at=None) | Q(emptied_at=None), project_id=project_id)
     rows = list(may_be_borne.values_list("pk", "deleted_at", "reassigned_to_id"))

@@ -7,11 +7,12 @@ message that names the setting and never shows the value (it may be a secret).
 from __future__ import annotations
 
 import sys
+from email.utils import parseaddr
 from importlib.util import find_spec
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from observability.logs import LogFormat
@@ -89,6 +90,17 @@ class Environment(BaseSettings):
     flower_url: str | None = None
     audit_log_days: int = Field(default=365, ge=0, le=36_500)
 
+    # reports by e-mail; without a host there are none
+    email_host: str | None = None
+    email_port: int = Field(default=587, ge=1, le=65535)
+    email_host_user: str | None = None
+    email_host_password: SecretStr | None = None
+    email_security: Literal["none", "starttls", "tls"] = "starttls"
+    email_from: Annotated[str | None, Field(validate_default=True)] = None
+    email_timeout_s: float = Field(default=10.0, gt=0, le=30)
+    reports_default_frequency: Literal["daily", "weekly", "biweekly", "monthly", "off"] = "weekly"
+    reports_from_hour: int = Field(default=7, ge=0, le=23)
+
     # limits
     calls_per_minute: int = Field(default=3_000, ge=0, le=1_000_000)
     max_document_size_bytes: int = Field(default=5 * 1024 * 1024, gt=0)
@@ -116,6 +128,19 @@ class Environment(BaseSettings):
     def pauses_grow(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if not value or min(value) < 0 or list(value) != sorted(value):
             raise ValueError("must be seconds, separated by commas, none below the one before")
+        return value
+
+    @field_validator("email_from")
+    @classmethod
+    def sender_is_known(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            if info.data.get("email_host"):
+                raise ValueError("must be set with EMAIL_HOST, such as Parley <parley@example.com>")
+            return None
+        _, address = parseaddr(value)
+        local, at, domain = address.rpartition("@")
+        if not (local and at and domain and value.isprintable() and address.isascii()) or " " in address:
+            raise ValueError("must be an address, such as parley@example.com or Parley <parley@example.com>")
         return value
 
     @field_validator("database_url")

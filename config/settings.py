@@ -44,6 +44,7 @@ INSTALLED_APPS = [
     "knowledge",
     "query",
     "categorisation",
+    "insights",
 ]
 
 MIDDLEWARE = [
@@ -255,6 +256,7 @@ CELERY_TASK_ROUTES = {
     "knowledge.tasks.*": {"queue": "ingest"},
     "query.tasks.*": {"queue": "backfill"},  # the worker of live labels has none to spare
     "teams.tasks.*": {"queue": "backfill"},
+    "insights.tasks.*": {"queue": "mail"},
 }
 CELERY_TASK_SEND_SENT_EVENT = True
 CELERY_WORKER_SEND_TASK_EVENTS = True
@@ -307,6 +309,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "teams.tasks.forget_old_audit_entries",
         "schedule": timedelta(days=1),
         "description": "Deletes what the audit trail has kept for longer than AUDIT_LOG_DAYS.",
+    },
+    "send-reports": {
+        "task": "insights.tasks.send_reports",
+        "schedule": timedelta(minutes=10),
+        "description": "Looks for usage reports that are due, and sends them.",
     },
 }
 

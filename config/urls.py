@@ -14,6 +14,7 @@ urlpatterns = [
     path("query/v1/", include("categorisation.urls")),
     path("query/v1/", include("query.urls")),
     path("knowledge/v1/", include("knowledge.urls")),
+    path("reports/", include("insights.urls")),
     path("admin/", admin.site.urls),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("redoc", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
