@@ -47,6 +47,10 @@ SECTIONS: dict[str, list[Entry]] = {
         Entry("categorisation.taxonomy", "Classification", "tune"),
         Entry("categorisation.run", "Runs", "play_circle"),
     ],
+    "Reports by e-mail": [
+        Entry("insights.report", "Reports", "mail"),
+        Entry("insights.reportpreference", "Who wants them how often", "notifications"),
+    ],
     "Background work": [
         Entry("categorisation.batch", "Batches at work", "conveyor_belt"),
         Entry("categorisation.classifierhealth", "Classifiers' health", "ecg_heart"),

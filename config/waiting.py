@@ -19,6 +19,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+import insights.selectors
 import knowledge.selectors
 from categorisation.queues import count_all_waiting
 from categorisation.services import backlog
@@ -89,6 +90,7 @@ class Rows:
     given_up: int
     runs: list[OpenRuns]
     documents: Pending
+    reports: dict[str, int]
 
 
 def read_rows() -> Rows:
@@ -104,6 +106,7 @@ def read_rows() -> Rows:
                 given_up=backlog.count_given_up(),
                 runs=backlog.count_open_runs(),
                 documents=knowledge.selectors.count_pending(),
+                reports=insights.selectors.count_reports(),
             )
     finally:
         connection.close()
@@ -158,6 +161,12 @@ def _tell_rows(rows: Rows) -> Iterator[Metric]:
     yield GaugeMetricFamily("parley_pending_documents", "Documents to be indexed", rows.documents.documents)
     yield GaugeMetricFamily(
         "parley_pending_documents_oldest_age_seconds", "How long the oldest of them has waited", rows.documents.oldest_s
+    )
+    yield _family(
+        "reports",
+        "Reports by e-mail that are due, of unknown fate (to be sent again by an operator), or failed of late",
+        "state",
+        rows.reports.items(),
     )
     open_runs = GaugeMetricFamily("parley_open_runs", "Runs that are not at their end", labels=["kind", "state"])
     left = GaugeMetricFamily("parley_open_runs_threads_left", "Threads that they have left", labels=["kind", "state"])

@@ -12,10 +12,12 @@ from uuid import UUID
 from django.db.models import Count as CountRows
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Left
+from django.utils import timezone
 
 from categorisation.models import Category
 from categorisation.selectors import shown_categories
 from insights.figures import AskedQuestion, CategoryCount, Count, ProjectFigures, Span, TeamFigures
+from insights.models import Report, ReportState
 from query.models import CategorySource, QuestionAnswer, Thread
 from teams.models import Project, Team
 
@@ -27,6 +29,8 @@ MAX_QUESTION_LENGTH = 300
 # A thread's times are the database's, a question's are the application's: their clocks may differ. The bounds are for
 # the index; what is counted is decided by the question's own time.
 CLOCKS_DIFFER = timedelta(hours=1)
+OF_LATE = timedelta(days=7)
+MOST_COUNTED = 100_000
 
 
 def figures_of_team(team: Team, span: Span) -> TeamFigures:
@@ -43,6 +47,16 @@ def figures_of_team(team: Team, span: Span) -> TeamFigures:
             for place, each in enumerate(counted)
         )
     )
+
+
+def count_reports() -> dict[str, int]:
+    """Those that operators look after: what waits, what nobody knows the fate of, and what failed in the last week."""
+    of_late = Report.objects.filter(state=ReportState.FAILED, created_at__gte=timezone.now() - OF_LATE)
+    return {
+        ReportState.DUE.value: Report.objects.filter(state=ReportState.DUE)[:MOST_COUNTED].count(),
+        ReportState.UNKNOWN.value: Report.objects.filter(state=ReportState.UNKNOWN)[:MOST_COUNTED].count(),
+        ReportState.FAILED.value: of_late[:MOST_COUNTED].count(),
+    }
 
 
 Label = tuple[UUID | None, str | None]

@@ -25,10 +25,17 @@ def find_preference(token: str) -> ReportPreference:
     return found
 
 
+def preference_of(user_id: UUID, team_id: UUID) -> ReportPreference:
+    """The user's choice for that team; a row for it if there is none, so that links can be bound to it."""
+    row = ReportPreference(user_id=user_id, team_id=team_id)
+    ReportPreference.objects.bulk_create([row], ignore_conflicts=True)  # nobody's decision: the audit trail is not told
+    return ReportPreference.objects.get(user_id=user_id, team_id=team_id)
+
+
 def choose_frequency(preference: ReportPreference, frequency: Frequency) -> None:
     """From now on; a report that is on its way already is not held up, one that waits is."""
-    ReportPreference.objects.filter(pk=preference.pk).update(frequency=frequency.value, updated_at=Now())
     preference.frequency = frequency.value
+    preference.save(update_fields=["frequency", "updated_at"])
 
 
 def send_again(report_id: UUID, *, by: str) -> None:

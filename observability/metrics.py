@@ -93,6 +93,11 @@ LABEL_WRITE_SECONDS = _histogram("label_write_seconds", "How long a flush of lab
 DOCUMENTS = _counter(
     "documents_total", "What came of taking up a document", outcome=("indexed", "unfinished", "postponed", "failed")
 )
+REPORTS = _counter(
+    "reports_total",
+    "What became of reports by e-mail that were taken up; due: refused for now; lost: another sender had taken it",
+    outcome=("sent", "skipped", "due", "failed", "unknown", "lost"),
+)
 INDEXING_STEP_SECONDS = _histogram("indexing_step_seconds", "How long the steps of indexing took", LONG_S, "step")
 
 

@@ -19,14 +19,16 @@ from django.utils import timezone
 from insights.composition import Sender
 from insights.errors import FateUnknown, MailRefused, MailServerUnavailable
 from insights.figures import Span, TeamFigures
-from insights.models import Report, ReportPreference, ReportState
+from insights.models import Report, ReportState
 from insights.periods import Frequency, Period, before
 from insights.reports.claims import Claim, ClaimLost, claim_reports
 from insights.reports.message import Letter, Mail, write_mail
 from insights.reports.planning import Choices
 from insights.reports.smtp import Connection, MailServer
 from insights.selectors import figures_of_team
+from insights.services import preference_of
 from insights.tokens import make_token
+from observability import metrics
 from teams.models import Team
 
 logger = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class Mailer:
                     for claim in working:
                         outcome = self._send(claim)
                         outcomes[outcome] += 1
+                        metrics.REPORTS.labels(outcome).inc()
                         self.tell(claim.report, outcome)
         return outcomes
 
@@ -187,7 +190,7 @@ def note_insistently(note: Callable[[], None]) -> None:
 
 
 def write_letter(report: Report, figures: TeamFigures, sender: Sender) -> Letter:
-    preference, _ = ReportPreference.objects.get_or_create(user_id=report.user_id, team_id=report.team_id)
+    preference = preference_of(report.user_id, report.team_id)
     return Letter(
         report_id=report.pk,
         recipient=report.user.email,

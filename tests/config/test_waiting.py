@@ -85,6 +85,7 @@ def test_all_that_waits_is_told():
         given_up=2,
         runs=[OpenRuns("backfill", "running", 1, 50), OpenRuns("reclassify", "paused", 2, 0)],
         documents=Pending(6, 7.5),
+        reports={"due": 3, "unknown": 1},
     )
     told = tell(Waiting(lambda: rows, lambda: {"live": 8, "mail": 0}))
     assert told.total("parley_broker_up") == told.total("parley_database_up") == 1
@@ -95,6 +96,7 @@ def test_all_that_waits_is_told():
     assert told.total("parley_open_runs", kind="reclassify", state="paused") == 2
     assert told.total("parley_open_runs_threads_left", kind="backfill") == 50
     assert told.total("parley_pending_documents") == 6
+    assert told.total("parley_reports", state="unknown") == 1
     assert told.total("parley_pending_documents_oldest_age_seconds") == 7.5
 
 

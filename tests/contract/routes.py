@@ -145,6 +145,7 @@ CALLS: dict[tuple[str, str], Call] = {
 TO_THE_LOGIN = 302
 OPEN: dict[str, int] = {
     "/admin/": TO_THE_LOGIN,
+    "/reports/": 404,  # without a link's token
     "/schema": 200,
     "/redoc": 200,
     "/docs": 200,

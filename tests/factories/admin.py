@@ -9,12 +9,14 @@ from datetime import timedelta
 from auditlog.models import LogEntry
 from django.contrib.auth.models import Group
 from django.db.models import Model
+from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from categorisation.models import Batch, Category, ClassifierHealth, Run, Taxonomy
 from categorisation.services import start_backfill
 from categorisation.services.history import SHELL
 from config.beat import find_interval
+from insights.models import Report, ReportPreference
 from knowledge.models import Document, Library
 from query.criteria import Criterion
 from query.erasing import begin
@@ -42,6 +44,19 @@ def make_periodic_task(project: Project) -> PeriodicTask:
     )
 
 
+def make_report(project: Project) -> Report:
+    today = timezone.now()
+    return Report.objects.create(
+        user=UserFactory(),
+        team=project.team,
+        frequency="daily",
+        period_start=today - timedelta(days=1),
+        period_end=today,
+        time_zone="UTC",
+        send_until=today,
+    )
+
+
 MAKERS: dict[type[Model], Callable[[Project], Model]] = {
     Group: lambda project: Group.objects.create(name=unique("Staff")),
     Team: lambda project: project.team,
@@ -58,5 +73,7 @@ MAKERS: dict[type[Model], Callable[[Project], Model]] = {
     Batch: lambda project: Batch.objects.create(worker="w"),
     ClassifierHealth: lambda project: ClassifierHealth.objects.create(classifier=unique("dummy-1")),
     PeriodicTask: make_periodic_task,
+    Report: lambda project: make_report(project),
+    ReportPreference: lambda project: ReportPreference.objects.create(user=UserFactory(), team=project.team),
     LogEntry: lambda project: LogEntry.objects.get(object_pk=str(project.pk), object_repr=project.name),
 }

@@ -121,4 +121,6 @@ def test_details_are_of_the_projects_that_were_asked_most_and_queries_do_not_gro
         figures = count_for(team, Frequency.WEEKLY, period)
     assert len(queries) <= 3 + 4 * MAX_DETAILED
     assert [bool(each.latest) for each in figures.projects] == [True] * MAX_DETAILED + [False] * 15
-    assert [each.questions.now for each in figures.projects] == sorted((1 + n % 3 for n in range(25)), reverse=True)
+    assert [each.questions.now for each in figures.projects] == sorted(
+        (1 + n % 3 for n in range(len(figures.projects))), reverse=True
+    )
