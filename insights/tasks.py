@@ -8,12 +8,12 @@ from functools import cache
 from celery import shared_task
 from django.utils import timezone
 
-from categorisation.services.locks import session_lock
 from categorisation.shutdown import is_shutting_down
 from insights import composition
 from insights.errors import MailServerUnavailable
 from insights.reports import planning
 from insights.reports.sending import Mailer
+from schema.locks import session_lock
 
 logger = logging.getLogger(__name__)
 

@@ -28,8 +28,8 @@ LONG_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 def _counter(name: str, documentation: str, **labels: tuple[str, ...]) -> Counter:
     """With `name=("a", "b")`, one label, whose values are told from the beginning, as 0."""
     counter = Counter(f"parley_{name}", documentation, tuple(labels), registry=REGISTRY)
-    for values in labels.values():
-        for value in values:
+    for known in labels.values():
+        for value in known:
             counter.labels(value)
     return counter
 
