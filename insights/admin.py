@@ -80,7 +80,8 @@ class ReportAdmin(OnlyToLookAt, OperatorAdmin[Report]):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method == "GET":
             self._tell_what_matters(request)
-        return super().changelist_view(request, extra_context)
+        page: HttpResponse = super().changelist_view(request, extra_context)
+        return page
 
     def _tell_what_matters(self, request: HttpRequest) -> None:
         if composition.mail_server() is None:
