@@ -28,6 +28,7 @@ class Environment(BaseSettings):
 
     # the process
     secret_key: SecretStr = Field(min_length=16)
+    secret_key_fallbacks: Annotated[list[SecretStr], NoDecode] = []  # former ones, whose signatures still count
     debug: bool = False
     public_url: str = DEFAULT_PUBLIC_URL  # how people reach the service; https:// makes cookies secure and sends HSTS
     allowed_hosts: Annotated[list[str], NoDecode] = []
@@ -106,7 +107,7 @@ class Environment(BaseSettings):
     max_document_size_bytes: int = Field(default=5 * 1024 * 1024, gt=0)
     max_pdf_size_bytes: int = Field(default=20 * 1024 * 1024, gt=0)
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", "trusted_proxies", mode="before")
+    @field_validator("secret_key_fallbacks", "allowed_hosts", "csrf_trusted_origins", "trusted_proxies", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:
         if not isinstance(value, str):

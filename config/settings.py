@@ -20,6 +20,7 @@ ENVIRONMENT = read_environment()
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 SECRET_KEY = ENVIRONMENT.secret_key.get_secret_value()
+SECRET_KEY_FALLBACKS = [key.get_secret_value() for key in ENVIRONMENT.secret_key_fallbacks]
 DEBUG = ENVIRONMENT.debug
 
 INSTALLED_APPS = [

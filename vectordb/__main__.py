@@ -52,7 +52,10 @@ def _serve(arguments: argparse.Namespace) -> int:
         settings = Settings(**given)
     except ValidationError as exc:
         for error in exc.errors(include_input=False, include_context=False, include_url=False):
-            name = str(error["loc"][0]) if error["loc"] else "settings"
+            if not error["loc"]:  # two settings that do not go together
+                print(f"vectordb: {error['msg']}", file=sys.stderr)  # noqa: T201
+                continue
+            name = str(error["loc"][0])
             variable = f"VECTORDB_{name.upper()}"
             # A secret has no flag: others could read it in the list of processes.
             told = f"--{name.replace('_', '-')} ({variable})" if name in named else variable

@@ -42,6 +42,13 @@ def test_lists_are_separated_by_commas(environment: pytest.MonkeyPatch):
     assert read_environment().allowed_hosts == ["a.example", "b.example"]
 
 
+def test_former_secret_keys_are_kept_as_secrets(environment: pytest.MonkeyPatch):
+    environment.setenv("SECRET_KEY_FALLBACKS", "the-one-before, the-one-before-that")
+    former = read_environment().secret_key_fallbacks
+    assert [key.get_secret_value() for key in former] == ["the-one-before", "the-one-before-that"]
+    assert "before" not in repr(former)
+
+
 def test_pauses_are_seconds_separated_by_commas(environment: pytest.MonkeyPatch):
     environment.setenv("CLASSIFICATION_PAUSES_S", "0.1, 1,2,3")
     environment.setenv("BREAKER_PAUSES_S", "1,2")

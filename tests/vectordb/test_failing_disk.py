@@ -28,7 +28,7 @@ class LocalCalls:
 
 @pytest.fixture
 def call(database, snapshots) -> LocalCalls:
-    call = LocalCalls(create_app(database, snapshots, api_key=None, max_body_bytes=1_000_000))
+    call = LocalCalls(create_app(database, snapshots, api_keys=[], max_body_bytes=1_000_000))
     assert call("POST", "/v1/libraries", {"id": "lib", "name": "n", "dimension": 4}).status_code == 201
     assert call("POST", f"{LIBRARY}/documents", {"id": "doc", "name": "d"}).status_code == 201
     return call

@@ -99,7 +99,7 @@ def test_over_http_it_is_a_503_with_retry_after(database, snapshots, library):
         return http.post("/libraries/lib/chunks", json={"chunks": [chunk]})
 
     async def use() -> None:
-        transport = httpx.ASGITransport(create_app(database, snapshots, api_key=None, max_body_bytes=_BOUND))
+        transport = httpx.ASGITransport(create_app(database, snapshots, api_keys=[], max_body_bytes=_BOUND))
         async with httpx.AsyncClient(transport=transport, base_url="http://vectordb/v1") as http:
             go_on = hold_writer(library)
             calls = [asyncio.create_task(upsert(http, number)) for number in range(8)]

@@ -21,7 +21,7 @@ def with_calls(database: Database, snapshots: Snapshots, use: Callable[[httpx.As
     """Give `use` a client of the application, whose calls may overlap."""
 
     async def run() -> None:
-        transport = httpx.ASGITransport(create_app(database, snapshots, api_key=None, max_body_bytes=10_000_000))
+        transport = httpx.ASGITransport(create_app(database, snapshots, api_keys=[], max_body_bytes=10_000_000))
         async with httpx.AsyncClient(transport=transport, base_url="http://vectordb/v1") as http:
             await use(http)
 

@@ -1,6 +1,7 @@
 """Who may call: the API key, checked before anything else is looked at."""
 
 import hmac
+from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -12,11 +13,11 @@ _HEADER = b"x-api-key"
 
 
 class RequireAPIKey:
-    """ASGI middleware: 401 without the key, on every path but the probes'."""
+    """ASGI middleware: 401 without one of the keys, on every path but the probes'."""
 
-    def __init__(self, app: ASGIApp, api_key: str) -> None:
+    def __init__(self, app: ASGIApp, api_keys: Sequence[str]) -> None:
         self._app = app
-        self._api_key = api_key.encode()
+        self._api_keys = [key.encode() for key in api_keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
@@ -27,4 +28,4 @@ class RequireAPIKey:
 
     def _has_key(self, scope: Scope) -> bool:
         sent = [value for name, value in scope["headers"] if name == _HEADER]
-        return len(sent) == 1 and hmac.compare_digest(sent[0], self._api_key)
+        return len(sent) == 1 and any([hmac.compare_digest(sent[0], key) for key in self._api_keys])  # noqa: C419

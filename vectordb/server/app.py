@@ -1,6 +1,6 @@
 """The application: routes over one `Database`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
@@ -16,8 +16,11 @@ from vectordb.server.routing import ServeHead, refuse_unknown_parameters
 from vectordb.server.threads import Threads
 
 
-def create_app(database: Database, snapshots: Snapshots, *, api_key: str | None, max_body_bytes: int) -> FastAPI:
-    """Return the application over `database` and its snapshots; it closes both when it stops."""
+def create_app(database: Database, snapshots: Snapshots, *, api_keys: Sequence[str], max_body_bytes: int) -> FastAPI:
+    """Return the application over `database` and its snapshots; it closes both when it stops.
+
+    Callers need one of `api_keys`, or none when there is none.
+    """
     threads = Threads()
 
     @asynccontextmanager
@@ -46,8 +49,8 @@ def create_app(database: Database, snapshots: Snapshots, *, api_key: str | None,
     routes = [*app.routes, *(route for room in rooms for route in room.router.routes)]
     install_problem_handlers(app, routes)
     install_description(app)
-    if api_key is not None:
-        app.add_middleware(RequireAPIKey, api_key=api_key)
+    if api_keys:
+        app.add_middleware(RequireAPIKey, api_keys=api_keys)
     app.add_middleware(ServeHead)
     app.add_middleware(LogRequests)
     for room in rooms:

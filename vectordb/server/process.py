@@ -39,8 +39,7 @@ def serve(settings: Settings) -> int:
         snapshots.close()
         database.close()
         return 1
-    api_key = None if settings.api_key is None else settings.api_key.get_secret_value()
-    app = create_app(database, snapshots, api_key=api_key, max_body_bytes=settings.max_body_bytes)
+    app = create_app(database, snapshots, api_keys=settings.api_keys, max_body_bytes=settings.max_body_bytes)
     config = uvicorn.Config(
         app,
         loop="uvloop",

@@ -1,9 +1,9 @@
 """The server's settings, from flags and the environment (VECTORDB_DATA, VECTORDB_API_KEY, ...)."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -20,6 +20,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8003
     api_key: SecretStr | None = None
+    previous_api_key: SecretStr | None = None
     max_body_bytes: Annotated[int, Field(ge=1_024, le=2**31)] = 128 * 1024 * 1024
     log_format: LogFormat = "line"
     max_queued_bytes: Annotated[int, Field(ge=1_024, le=2**40)] = 256 * 1024 * 1024
@@ -32,7 +33,7 @@ class Settings(BaseSettings):
             raise PydanticCustomError("data_empty", "must name a folder, and not be empty")
         return value
 
-    @field_validator("api_key")
+    @field_validator("api_key", "previous_api_key")
     @classmethod
     def require_a_key_for_headers(cls, value: SecretStr | None) -> SecretStr | None:
         """Take an empty key for none; refuse one that no header can carry, which nobody could ever send."""
@@ -42,3 +43,15 @@ class Settings(BaseSettings):
         if not key.isascii() or not key.isprintable() or key != key.strip():
             raise PydanticCustomError("api_key", "must be printable ASCII without spaces around it")
         return value
+
+    @model_validator(mode="after")
+    def require_a_key_beside_the_previous_one(self) -> Self:
+        """Refuse a former key without a present one: nobody would be let in with any other."""
+        if self.previous_api_key is not None and self.api_key is None:
+            raise PydanticCustomError("previous_api_key", "VECTORDB_PREVIOUS_API_KEY needs VECTORDB_API_KEY beside it")
+        return self
+
+    @property
+    def api_keys(self) -> list[str]:
+        """The keys that are accepted: while callers change to a new one, two."""
+        return [key.get_secret_value() for key in (self.api_key, self.previous_api_key) if key is not None]
