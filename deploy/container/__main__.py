@@ -1,7 +1,8 @@
 """The image's entry point: `python -m deploy.container ROLE [ARGUMENTS]`, in the image `parley ROLE [ARGUMENTS]`.
 
-`secrets` makes what is missing of the secrets and ends. Every other role reads them from the folder that SECRETS_DIR
-names, if it does, and becomes that role's process, so that signals reach it.
+`secrets` makes what is missing of the secrets and ends; `secrets rotate KIND` makes one anew, and `secrets forget KIND`
+lets its former self count no longer. Every other role reads them from the folder that SECRETS_DIR names, if it does,
+and becomes that role's process, so that signals reach it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 from deploy.container.roles import READY_FILES, UnknownRole, argv_of
+from deploy.container.rotation import KINDS, forget_former, rotate
 from deploy.container.secrets import FOLDERS, make_secrets, read_secrets
 
 USAGE_ERROR = 2
@@ -23,7 +25,7 @@ def main(arguments: list[str]) -> int:
         return USAGE_ERROR
     role, *rest = arguments
     if role == "secrets":
-        return make(Path(rest[0]) if rest else SECRETS)
+        return change_secrets(rest)
     try:
         environment = read_environment(os.environ)
         argv = argv_of(role, rest, environment)
@@ -38,6 +40,24 @@ def main(arguments: list[str]) -> int:
         Path(environment["WORKER_READY_FILE"]).unlink(missing_ok=True)
     sys.stdout.flush()
     return os.execvpe(argv[0], argv, environment)  # noqa: S606  # no process of ours stays between
+
+
+def change_secrets(arguments: list[str]) -> int:
+    match arguments:
+        case []:
+            return make(SECRETS)
+        case [folder]:
+            return make(Path(folder))
+        case ["rotate" | "forget" as action, kind, *rest] if kind in KINDS and len(rest) <= 1:
+            change = rotate if action == "rotate" else forget_former
+            try:
+                change(Path(rest[0]) if rest else SECRETS, KINDS[kind])
+            except OSError as error:
+                print(f"secrets: {error}", file=sys.stderr)
+                return 1
+            return 0
+    print(f"secrets: rotate KIND or forget KIND, and the kinds are {', '.join(KINDS)}.", file=sys.stderr)
+    return USAGE_ERROR
 
 
 def make(folder: Path) -> int:

@@ -5,7 +5,7 @@ One folder for each kind of container, to be mounted there and nowhere else:
     service     what the service's processes read as settings, and the passwords that others' files are made of
     postgres    password: its superuser's
     rabbitmq    parley.conf: its user's. Nothing else: RabbitMQ takes every file there for configuration
-    vectordb    VECTORDB_API_KEY
+    vectordb    VECTORDB_API_KEY; VECTORDB_PREVIOUS_API_KEY while it changes
     flower      CELERY_BROKER_URL
 """
 
@@ -40,7 +40,7 @@ def make_secrets(folder: Path) -> bool:
         "vectordb/VECTORDB_API_KEY": vectordb_key,
         "flower/CELERY_BROKER_URL": broker_url,
     }
-    written = [_write_once(folder / name, text) for name, text in texts.items()]
+    written = [write_new(folder / name, text) for name, text in texts.items()]
     return any(written)
 
 
@@ -51,11 +51,11 @@ def read_secrets(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _make_once(path: Path) -> str:
-    _write_once(path, secrets.token_urlsafe(32))
+    write_new(path, secrets.token_urlsafe(32))
     return path.read_text().strip()
 
 
-def _write_once(path: Path, text: str) -> bool:
+def write_new(path: Path, text: str) -> bool:
     """Whole or not at all, and never over what is there."""
     if path.exists():
         return False

@@ -1,0 +1,82 @@
+"""Secrets of a set of containers that are made anew, one at a time."""
+
+from __future__ import annotations
+
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from deploy.container.__main__ import main
+from deploy.container.rotation import KINDS, Kind, rotate
+from deploy.container.secrets import FOLDERS, make_secrets
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in FOLDERS:
+        (tmp_path / name).mkdir()
+    make_secrets(tmp_path)
+    return tmp_path
+
+
+def read(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_one_secret_and_what_is_made_of_it_are_new_and_all_others_stay(folder: Path, name: str):
+    kind, before = KINDS[name], read(folder)
+    assert main(["secrets", "rotate", name, str(folder)]) == 0
+    after = read(folder)
+    changed = {path for path in before if after[path] != before[path]}
+    assert changed == {kind.path, *kind.made_of_it}
+    assert {path: after[path] for path in after.keys() - before} == (
+        {kind.former: before[kind.path]} if kind.former else {}
+    )
+    assert all(after[kind.path].strip() in after[path] for path in kind.made_of_it)
+    modes = {path: stat.S_IMODE((folder / path).stat().st_mode) for path in after}
+    assert {path for path, mode in modes.items() if mode != 0o400} == {"postgres/password", "rabbitmq/parley.conf"}
+
+    assert main(["secrets", "rotate", name, str(folder)]) == 0  # the former of the former is gone
+    if kind.former:
+        assert read(folder)[kind.former] == after[kind.path]
+    assert main(["secrets", "forget", name, str(folder)]) == 0
+    assert read(folder).keys() == before.keys()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_killed_at_any_step_it_is_one_secret_everywhere_after_the_next_start(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    class Killed(BaseException):
+        pass
+
+    kind: Kind = KINDS[name]
+    really_unlink, left = Path.unlink, 0
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        really_unlink(path, missing_ok=missing_ok)
+
+    for steps in range(4 + len(kind.made_of_it)):
+        left = steps
+        with monkeypatch.context() as patch, suppress(Killed):
+            patch.setattr(Path, "unlink", unlink)
+            rotate(folder, kind)
+        for scratch in folder.rglob(".*"):
+            really_unlink(scratch)
+        make_secrets(folder)
+        found = read(folder)
+        assert all(found[kind.path].strip() in found[path] for path in kind.made_of_it)
+
+
+def test_what_is_no_secret_is_told_with_those_that_are(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["secrets", "rotate", "everything"]) == 2
+    assert "broker-password" in capsys.readouterr().err
+    assert main(["secrets", "rotate", "secret-key", "/nonexistent"]) == 1
+    assert "/nonexistent" in capsys.readouterr().err
