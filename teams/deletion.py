@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
 
@@ -71,13 +72,14 @@ def delete_team(team_id: UUID, *, asked_by: str) -> None:
         transaction.on_commit(_tell_a_worker, robust=True)
 
 
-def empty_deleted(budget_s: float, is_shutting_down: Callable[[], bool] = lambda: False) -> bool:
+def empty_deleted(budget_s: float) -> bool:
     """Bring deleted projects and teams nearer to their end, for so long; whether none is left."""
     deadline = time.monotonic() + budget_s
 
     def is_over() -> bool:
-        return is_shutting_down() or time.monotonic() > deadline
+        return time.monotonic() > deadline
 
+    _mark_late_projects()
     are_gone = True
     for project_id in _deleted_projects():
         if is_over():
@@ -127,7 +129,15 @@ def _delete_row(project_id: UUID) -> bool:
     return True
 
 
+def _mark_late_projects() -> None:
+    """Delete what somebody put into a team in the moment in which it was deleted."""
+    for project_id in Project.objects.filter(team__deleted_at__isnull=False).values_list("pk", flat=True):
+        with suppress(ProjectNotFound):  # somebody else was faster
+            delete_project(project_id, asked_by="the deletion of its team")
+
+
 def _delete_empty_teams() -> None:
     with_projects = Exists(Project.including_deleted.filter(team=OuterRef("pk")))
     for team in Team.including_deleted.filter(~with_projects, deleted_at__isnull=False):
-        team.delete()
+        with suppress(ProtectedError):  # a project came in this very moment: the next turn sees it
+            team.delete()

@@ -284,6 +284,15 @@ def test_a_team_goes_with_its_projects_and_its_users_stay(project: Project, api:
     assert User.objects.get() == user
 
 
+def test_a_project_that_is_put_into_a_team_in_its_last_moment_goes_with_it(project: Project):
+    deletion.delete_team(project.team_id, asked_by="ada@example.com")
+    late = ProjectFactory(team=project.team)
+    assert not empty_all()  # it is seen, and marked
+    assert empty_all()
+    assert not exists(late)
+    assert not Team.including_deleted.exists()
+
+
 def test_a_team_of_the_same_name_is_another_one(project: Project):
     from teams.services import create_project
 
