@@ -16,6 +16,7 @@ BENCHMARKS: tuple[tuple[str, ...], ...] = (
     ("benchmarks.team_categories",),
     ("benchmarks.threads", "--threads", "20000"),
     ("benchmarks.deletion", "--threads", "20000"),
+    ("benchmarks.erasing", "--threads", "20000"),
     ("benchmarks.chat_overhead", "--quick"),
     ("benchmarks.backfill", "--quick"),
     ("benchmarks.answers", str(DATA.parent.parent / "docs"), str(DATA / "docs_questions.jsonl")),
