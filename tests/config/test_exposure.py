@@ -17,8 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.environment import Environment, read_environment
-from config.exposure import choose_hosts, choose_origins
+from config.exposure import choose_hosts, choose_origins, name_cookie
 from config.proxies import TrustedProxyMiddleware, find_caller, is_within, read_address
+from teams.models import Project
+from teams.services import create_api_key
+from tests.factories.query import QuestionAnswerFactory
 
 NEEDED: dict[str, Any] = {
     "secret_key": "a-secret-that-is-long-enough",
@@ -204,3 +207,27 @@ def test_who_comes_by_plain_http_is_sent_to_https(settings: Any):
     settings.SECURE_SSL_REDIRECT = True
     answer = Client(headers={"Host": "parley.example.com"}).get("/redoc")
     assert (answer.status_code, answer["Location"]) == (301, "https://parley.example.com/redoc")
+
+
+@pytest.mark.django_db
+def test_behind_its_proxy_cookies_and_links_are_https(settings: Any, project: Project):
+    settings.ALLOWED_HOSTS = ["parley.example.com"]
+    settings.TRUSTED_PROXIES = NETWORKS
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    settings.SECURE_SSL_REDIRECT = settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
+    settings.SECURE_HSTS_SECONDS = 60
+    settings.CSRF_COOKIE_NAME = name_cookie("parley_csrf", is_https=True)
+    proxy: dict[str, Any] = {
+        "headers": {"Host": "parley.example.com", "X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"},
+        "REMOTE_ADDR": "10.0.0.2",
+    }
+    page = Client(**proxy).get("/admin/login/")
+    assert page.status_code == 200
+    assert page["Strict-Transport-Security"] == "max-age=60"
+    cookie = page.cookies["__Host-parley_csrf"]
+    assert (cookie["secure"], cookie["path"], cookie["domain"]) == (True, "/", "")
+    QuestionAnswerFactory.create_batch(2, thread__project=project)
+    _, key = create_api_key(project=project, name="test", scopes=["read"])
+    proxy["headers"]["X-API-KEY"] = key
+    threads = Client(**proxy).get(f"/query/v1/projects/{project.pk}/threads/?page_size=1")
+    assert threads.json()["next"].startswith("https://parley.example.com/")

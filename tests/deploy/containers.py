@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import re
 import shutil
 import signal
 import socket
@@ -63,6 +64,12 @@ def resolve() -> dict[str, Any]:
     assert outcome.returncode == 0, outcome.stderr
     resolved: dict[str, Any] = yaml.safe_load(outcome.stdout)["services"]
     return resolved
+
+
+def read_duration(text: str) -> float:
+    """Seconds, of what docker-compose writes, such as 1m40s."""
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9.]+)([hms])", text))
 
 
 @dataclass
@@ -132,9 +139,7 @@ class Stack:
         container = self.running.pop(name)
         started = time.monotonic()
         container.process.send_signal(signal.SIGTERM)
-        code = container.process.wait(
-            float(container.described["stop_grace_period"].removesuffix("s").replace("1m", "60"))
-        )
+        code = container.process.wait(read_duration(container.described["stop_grace_period"]))
         assert code == 0, f"{name} ended with {code}:\n{container.read_log()[-3000:]}"
         return time.monotonic() - started
 

@@ -58,19 +58,10 @@ class Builder:
             command = ["buildah", *self._options, "bud", *options, "--tag", NAME, str(ROOT)]
             outcome = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT)
         assert outcome.returncode == 0, log.read_text()[-5000:]
-        container = self._buildah("from", "--pull-never", NAME)
         described = json.loads(self._buildah("inspect", "--type", "image", NAME))
-        [listed] = json.loads(self._buildah("images", "--json", NAME))
-        size = subprocess.run(
-            ["du", "--summarize", "--bytes", self._buildah("mount", container)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert listed
-        return Image(
-            Path(size.stdout.split("\t")[1].strip()), described["OCIv1"]["config"], int(size.stdout.split("\t")[0])
-        )
+        mounted = self._buildah("mount", self._buildah("from", "--pull-never", NAME))
+        size = subprocess.run(["du", "--summarize", "--bytes", mounted], capture_output=True, text=True, check=True)
+        return Image(Path(mounted), described["OCIv1"]["config"], int(size.stdout.split()[0]))
 
     def delete(self) -> None:
         self._buildah("umount", "--all")

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from aiosmtpd.controller import Controller
 
 from tests.deploy.containers import Stack, network_of_its_own
 from tests.deploy.image import Builder, Image
@@ -23,6 +24,17 @@ pytestmark = pytest.mark.ci
 SERVICE, FLOWER, VECTORDB = "http://127.0.0.1:8002", "http://127.0.0.1:5555", "http://127.0.0.1:8003"
 QUESTION = "How is a conversation labelled?"
 WORKERS = ("service-worker", "service-worker-ingest", "service-worker-backfill")
+
+
+class Postbox:
+    """Takes whatever mail comes, in Mailpit's stead."""
+
+    def __init__(self, received: list[Any]) -> None:
+        self._received = received
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        self._received.append(envelope)
+        return "250 OK"
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +147,18 @@ def test_the_first_account_is_made_by_a_command(stack: Stack):
         answer = browser.post("/admin/login/", data=form)
         assert (answer.status_code, answer.headers.get("location")) == (302, "/admin/")
         assert browser.get("/admin/").status_code == 200
+
+
+def test_mail_goes_to_the_mail_catcher(stack: Stack):
+    received: list[Any] = []
+    catcher = Controller(Postbox(received), hostname="127.0.0.1", port=1025)
+    catcher.start()
+    try:
+        sent = stack.running["service-worker"].execute("parley", "manage", "sendtestemail", "ann@example.com")
+        assert sent.returncode == 0, sent.stderr
+    finally:
+        catcher.stop()
+    assert [envelope.rcpt_tos for envelope in received] == [["ann@example.com"]]
 
 
 def test_flower_sees_every_worker(stack: Stack):
