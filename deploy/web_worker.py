@@ -27,6 +27,7 @@ BODY_TIMEOUT_S = 15.0
 SLOWEST_BYTES_A_S = 50_000  # what has come of a body earns it more time
 SEND_TIMEOUT_S = 30.0  # of one write, such as a part of a stream
 LINGER_S = 2.0
+NOT_ACCEPTING_S = 0.1
 RECEIVED_BYTES = 64 * 1024
 END_OF_HEAD = b"\r\n\r\n"
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -114,7 +115,11 @@ class BoundedThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has n
     def accept(self, listener: socket.socket) -> None:
         try:
             client, address = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
+        except (BlockingIOError, ConnectionAbortedError):  # another process was faster, or the client has gone
+            return
+        except OSError as error:  # no descriptor is left, most likely: those that are open go on, and end
+            self.log.warning("No connection can be accepted: %s", error)
+            time.sleep(NOT_ACCEPTING_S)
             return
         self.nr_conns += 1
         connection = Connection(self.cfg, client, address, listener.getsockname())

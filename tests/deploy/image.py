@@ -74,6 +74,13 @@ class Builder:
         return outcome.stdout.strip()
 
 
+def unmount_below(folder: Path) -> None:
+    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for path in sorted(mounted, reverse=True):
+        if path.startswith(f"{folder}/"):
+            subprocess.run(["umount", "--lazy", path], capture_output=True)
+
+
 def make_debian() -> Path:
     """A Debian 12 with Python, as the base image is one."""
     if not DEBIAN.exists():

@@ -68,8 +68,8 @@ def own(tmp_path: Path) -> Iterator[Server]:
         yield start(tmp_path, stack)
 
 
-def start(folder: Path, stack: ExitStack) -> Server:
-    (folder / "conf.py").write_text(SHORT)
+def start(folder: Path, stack: ExitStack, more: str = "") -> Server:
+    (folder / "conf.py").write_text(SHORT + more)
     port = find_free_port()
     log = folder / "log"
     with log.open("wb") as output:
@@ -254,6 +254,26 @@ def test_a_process_that_serves_nobody_ends_at_once(own: Server):
         own.process.terminate()
         assert own.process.wait(10) == 0
     assert time.monotonic() - started < 5
+
+
+FEW_DESCRIPTORS = """
+import resource
+def post_worker_init(worker):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+"""
+
+
+def test_more_clients_than_descriptors_end_no_process(tmp_path: Path):
+    with ExitStack() as stack:
+        server = start(tmp_path, stack, FEW_DESCRIPTORS)
+        with ExitStack() as clients:
+            for _ in range(100):
+                clients.enter_context(server.connect())
+            time.sleep(0.3)
+        assert server.get()[0] == 200
+    log = server.log.read_text()
+    assert "No connection can be accepted" in log
+    assert log.count("Booting worker") == 1
 
 
 def test_clients_faults_leave_no_traceback(shared: Server):
