@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Lower, Trim
 from django.utils.crypto import salted_hmac
@@ -60,17 +61,23 @@ class Criterion:
             self._about_person()
         )
 
-    def digests(self) -> dict[str, str]:
-        """By which an erasure is recognised by whoever knows whose conversations it was about, and by nobody else."""
+    def digests(self, secret: str | None = None) -> dict[str, str]:
+        """By which an erasure is recognised by whoever knows whose conversations it was about, and by nobody else.
+
+        Keyed by SECRET_KEY, or by another secret: of a plain hash of an address, the address is soon guessed.
+        """
         return {
-            "user_email_digest": _digest("email", self.email.strip().lower()),
-            "user_unique_client_id_digest": _digest("client id", self.client_id.strip()),
+            "user_email_digest": _digest("email", self.email.strip().lower(), secret),
+            "user_unique_client_id_digest": _digest("client id", self.client_id.strip(), secret),
         }
 
     def find_earlier_erasures(self) -> QuerySet[Erasure]:
-        """Erasures of the same person's conversations, newest first."""
-        digests = {name: digest for name, digest in self.digests().items() if digest}
-        return Erasure.objects.filter(Q(*digests.items(), _connector=Q.OR)) if digests else Erasure.objects.none()
+        """Erasures of the same person's conversations, newest first, as far back as SECRET_KEY and its fallbacks go."""
+        same = Q(pk=None)
+        for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+            for name, digest in self.digests(secret).items():
+                same |= Q(**{name: digest}) if digest else Q()
+        return Erasure.objects.filter(same)
 
     def _about_rows(self) -> Q:
         wanted: dict[str, Any] = {}
@@ -93,6 +100,5 @@ class Criterion:
         return either
 
 
-def _digest(what: str, text: str) -> str:
-    """Keyed by SECRET_KEY: of a plain hash of an address, the address is soon guessed."""
-    return salted_hmac(f"{SALT}: {what}", text, algorithm="sha256").hexdigest() if text else ""
+def _digest(what: str, text: str, secret: str | None) -> str:
+    return salted_hmac(f"{SALT}: {what}", text, secret=secret, algorithm="sha256").hexdigest() if text else ""

@@ -14,7 +14,8 @@ from django.apps import apps
 from django.db import connection
 from django.db.models import ForeignKey, Model
 from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
@@ -106,7 +107,7 @@ threads_of_a_project = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     of_projects=st.lists(threads_of_a_project, min_size=2, max_size=2),
     email=st.sampled_from(["", "ADA@example.com"]),
@@ -210,6 +211,16 @@ def test_the_record_tells_who_when_and_how_many_and_not_whose(project: Project):
     assert list(Criterion(client_id="42").find_earlier_erasures()) == [erasure]
     assert not Criterion(email="bob@example.com").find_earlier_erasures().exists()
     assert not Criterion(project.pk).find_earlier_erasures().exists()
+
+
+def test_the_record_is_recognised_after_the_secret_key_was_changed(project: Project, settings: Any):
+    make_thread(project, user_email="ada@example.com")
+    erasure = erase(Criterion(email="ada@example.com"))
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another-secret-key"
+    assert list(Criterion(email="ada@example.com").find_earlier_erasures()) == [erasure]
+    settings.SECRET_KEY_FALLBACKS = []
+    assert not Criterion(email="ada@example.com").find_earlier_erasures().exists()
 
 
 KNOWN_TO_GO = {QuestionAnswer: "query.erasing", LabelChange: "categorisation", PreviewThread: "categorisation"}
