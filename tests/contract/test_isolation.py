@@ -288,6 +288,8 @@ def test_check_20_what_no_key_opens_shows_nothing_to_strangers(own: Tenant, fore
     }
     wrong = []
     for (gate, path), (who, client) in product(paths_of_others(), clients.items()):
+        if who == "a key" and OPEN[gate] == TO_THE_LOGIN and path != gate:
+            continue  # pages look at sessions alone
         for method in ("get", "post") if who == "nobody" and OPEN[gate] == TO_THE_LOGIN else ("get",):
             seen = send(client, method, path)
             if OWN in seen[1].decode(errors="replace") or leaks(seen) or not is_as_expected(gate, path, seen):

@@ -144,6 +144,7 @@ def one_thread_in_hand(thread: Thread) -> Iterator[None]:
         yield
 
 
+@pytest.mark.ci
 @pytest.mark.django_db(transaction=True)
 def test_it_asks_on_a_terminal_and_takes_no_for_an_answer(project: Project):
     make_threads(project)
@@ -160,6 +161,7 @@ def test_it_asks_on_a_terminal_and_takes_no_for_an_answer(project: Project):
     assert Thread.objects.count() == 1
 
 
+@pytest.mark.ci
 @pytest.mark.django_db(transaction=True)
 def test_interrupted_it_stops_and_the_same_command_goes_on(project: Project):
     kept, *_ = make_threads(project, 3)
@@ -175,6 +177,7 @@ def test_interrupted_it_stops_and_the_same_command_goes_on(project: Project):
     assert "1 conversations are erased" in run("--project", str(project.pk), "--yes")
 
 
+@pytest.mark.ci
 @pytest.mark.django_db(transaction=True)
 def test_killed_it_is_gone_on_with_by_a_worker(project: Project, celery_worker: Callable[..., Worker]):
     kept, *_ = make_threads(project, 3, user_email="ada@example.com")

@@ -102,12 +102,17 @@ def test_what_is_begun_while_others_are_erased_stays(project: Project):
     assert rest_of([before, after]) == [after]
 
 
+@pytest.fixture
+def two_projects(db: None) -> list[Project]:
+    return [ProjectFactory(), ProjectFactory()]
+
+
 threads_of_a_project = st.lists(
     st.tuples(st.sampled_from(EMAILS), st.sampled_from(CLIENT_IDS), st.integers(0, 5), st.integers(0, 5)), max_size=8
 )
 
 
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     of_projects=st.lists(threads_of_a_project, min_size=2, max_size=2),
     email=st.sampled_from(["", "ADA@example.com"]),
@@ -118,7 +123,7 @@ threads_of_a_project = st.lists(
 )
 def test_as_many_are_erased_as_a_look_at_each_would_find(
     monkeypatch: pytest.MonkeyPatch,
-    db: None,
+    two_projects: list[Project],
     of_projects: list[list[tuple[str, str, int, int]]],
     email: str,
     client_id: str,
@@ -128,20 +133,20 @@ def test_as_many_are_erased_as_a_look_at_each_would_find(
 ):
     monkeypatch.setattr(erasing, "THREADS_PER_BATCH", batch)
     Thread.objects.all().delete()
-    projects = [ProjectFactory(), ProjectFactory()]
     threads = [
-        ThreadFactory(
+        ThreadFactory.build(
             project=project,
             user_email=user_email,
             user_unique_client_id=user_id,
             created_at=NOON + timedelta(days=day),
             last_activity_at=NOON + timedelta(days=day + lasting),
         )
-        for project, rows in zip(projects, of_projects, strict=True)
+        for project, rows in zip(two_projects, of_projects, strict=True)
         for user_email, user_id, day, lasting in rows
     ]
+    Thread.objects.bulk_create(threads)
     idle_since = None if idle_day is None else NOON + timedelta(days=idle_day)
-    wanted = projects[0] if names_project else None
+    wanted = two_projects[0] if names_project else None
 
     def is_met(thread: Thread) -> bool:
         whose = [

@@ -31,7 +31,7 @@ from tests.factories.teams import ProjectFactory, UserFactory
 from tests.plugin import _test_database_url, neighbours
 
 AUTHENTICATION_MS = 1.0  # the check's bound
-CALLS_AT_ONCE = 24
+CALLS_AT_ONCE = 16
 USABLE = re.compile(rf"{keys.PREFIX}[0-9A-Za-z]{{20,}}")
 
 
@@ -39,7 +39,7 @@ USABLE = re.compile(rf"{keys.PREFIX}[0-9A-Za-z]{{20,}}")
 def web(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[Web]:
     """A web server of several processes."""
     service = Service(neighbours, "memory://", logs=logs_of(request))
-    yield service.start_web(environment={"WEB_CONCURRENCY": "3", "WEB_THREADS": "8"})
+    yield service.start_web(environment={"WEB_CONCURRENCY": "2", "WEB_THREADS": "8"})
     service.close()
 
 
@@ -121,7 +121,7 @@ def test_check_21_a_use_is_noted_by_one_more_query_a_minute():
     assert counts == [2, 1, 1]
 
 
-def processor_ms(action: Callable[[], object], repetitions: int = 500) -> float:
+def processor_ms(action: Callable[[], object], repetitions: int = 300) -> float:
     """What it takes of processors, ours and the database's, however busy the machine is; the least of three rounds."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
