@@ -155,7 +155,7 @@ def failing_syncs(failing: Failing) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("break_at", "error", "status"),
     [
-        (failing_steps, errno.ENOSPC, 507),
+        pytest.param(failing_steps, errno.ENOSPC, 507, marks=pytest.mark.ci),
         pytest.param(failing_steps, errno.EIO, 503, marks=pytest.mark.ci),
         pytest.param(failing_syncs, errno.EIO, 503, marks=pytest.mark.ci),
     ],

@@ -142,6 +142,7 @@ def test_check_24_kill_9_while_a_snapshot_is_put_back_leaves_all_old_or_all_new(
         assert read_states(server) == {"snapshot"}
 
 
+@pytest.mark.ci
 def test_a_server_that_is_stopped_while_a_snapshot_is_made_ends_well_and_starts_again(server, start_server):
     making = threading.Thread(target=call, args=(server, "POST", ""))
     making.start()
