@@ -59,6 +59,11 @@ class Environment(BaseSettings):
     embedder_model: str | None = None
     embedder_api_key: SecretStr | None = None
     embedder_timeout_s: float = Field(default=10.0, gt=0, le=40)
+    # what embedded before: answers from libraries that it filled, until their documents are indexed anew
+    previous_embedder: str | None = None
+    previous_embedder_base_url: str | None = None
+    previous_embedder_model: str | None = None
+    previous_embedder_api_key: SecretStr | None = None
     splitter: str = "headings"
     loaders: dict[str, str] = {}
 
@@ -161,10 +166,10 @@ class Environment(BaseSettings):
             raise ValueError("must be an address that begins with http:// or https://")
         return value
 
-    @field_validator("embedder")
+    @field_validator("embedder", "previous_embedder")
     @classmethod
-    def embedder_is_known(cls, value: str) -> str:
-        return _known_or_dotted(value, {"minilm", "openai"})
+    def embedder_is_known(cls, value: str | None) -> str | None:
+        return None if value is None else _known_or_dotted(value, {"minilm", "openai"})
 
     @field_validator("splitter")
     @classmethod

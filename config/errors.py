@@ -24,6 +24,8 @@ from knowledge.errors import (
     EmbedderUnavailable,
     FileKindUnsupported,
     ModelFilesInvalid,
+    ReindexingNotFound,
+    ReindexingRunning,
     VectorStoreUnavailable,
 )
 from observability import metrics
@@ -95,10 +97,13 @@ TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], Exception
         (OperationalError, InterfaceError),
         lambda error: Unavailable("The database does not answer. Try again shortly.", RETRY_AFTER_S),
     ),
-    ((ThreadNotFound, CategoryNotFound, RunNotFound, DocumentNotFound), lambda error: NotFound()),
+    (
+        (ThreadNotFound, CategoryNotFound, RunNotFound, DocumentNotFound, ReindexingNotFound),
+        lambda error: NotFound(),
+    ),
     ((UnreadablePostError,), lambda error: TooSlow()),
     ((DuplicateTitle,), lambda error: Conflict(str(error), code="duplicate")),
-    ((CategorisationConflict,), lambda error: Conflict(str(error))),
+    ((CategorisationConflict, ReindexingRunning), lambda error: Conflict(str(error))),
     ((DocumentTooLarge,), lambda error: TooLarge(str(error))),
     ((FileKindUnsupported,), lambda error: UnsupportedMediaType("", detail=str(error))),
     ((DocumentUnreadable,), lambda error: ValidationError({error.attr: [str(error)]}, code="unreadable")),

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import ParseError
+from rest_framework.generics import GenericAPIView
 from rest_framework.mixins import ListModelMixin
 from rest_framework.parsers import BaseParser, DataAndFiles, MultiPartParser
 from rest_framework.request import Request
@@ -17,8 +18,15 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from knowledge import selectors, services
-from knowledge.models import Document
-from knowledge.serializers import DocumentBody, DocumentChanges, DocumentFilters, DocumentRow, DocumentUpload
+from knowledge.models import Document, Reindexing
+from knowledge.serializers import (
+    DocumentBody,
+    DocumentChanges,
+    DocumentFilters,
+    DocumentRow,
+    DocumentUpload,
+    ReindexingRow,
+)
 from knowledge.services import Written
 from teams.permissions import key_of
 
@@ -140,3 +148,33 @@ class DocumentViewSet(ListModelMixin, GenericViewSet[Document]):
         """Forget a document: no answer or retrieval that begins after this call shows it."""
         services.delete_document(project=key_of(request).project, document_id=document_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+@extend_schema(tags=["documents"])
+class DocumentsReindex(GenericAPIView[Reindexing]):
+    """All of a project's documents, indexed again: after a change of the embedder or of the splitter, say."""
+
+    scopes: ClassVar = {"get": "read", "post": "ingest"}
+    conflicting_actions = ("post",)
+    serializer_class = ReindexingRow
+    queryset = Reindexing.objects.none()
+
+    @extend_schema(operation_id="documents_reindexing", summary="See how far the last indexing of all documents is")
+    def get(self, request: Request, project_id: UUID) -> Response:
+        """The last one that was begun; 404 when there was none."""
+        return Response(ReindexingRow(selectors.find_reindexing(project_id)).data)
+
+    @extend_schema(
+        operation_id="documents_reindex",
+        summary="Index all documents again",
+        request=None,
+        responses={202: ReindexingRow},
+    )
+    def post(self, request: Request, project_id: UUID) -> Response:
+        """Embed and index every document again, in the background.
+
+        Answers are drawn from what was indexed before until all of it is there; then they change over at one moment.
+        Documents may be added, changed and deleted meanwhile. 409: one is running already.
+        """
+        started = services.start_reindexing(project=key_of(request).project)
+        return Response(ReindexingRow(started).data, status=status.HTTP_202_ACCEPTED)

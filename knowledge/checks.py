@@ -20,7 +20,7 @@ from knowledge.models import ContentType
 def check_settings(app_configs: Sequence[AppConfig] | None = None, **options: Any) -> list[CheckMessage]:
     """An error for each setting that is not understood, naming it and never showing a value that may be a secret."""
     environment = settings.ENVIRONMENT
-    faults = [*_check_vectordb(environment), *_check_embedder(environment)]
+    faults = [*_check_vectordb(environment), *_check_embedders(environment)]
     if environment.splitter != "headings":
         faults += check_factory("SPLITTER", environment.splitter)
     for content_type, dotted in environment.loaders.items():
@@ -49,13 +49,29 @@ def _check_vectordb(environment: Any) -> Iterator[str]:
         yield "VECTORDB_API_KEY: must be printable ASCII."
 
 
-def _check_embedder(environment: Any) -> Iterator[str]:
-    if environment.embedder == "openai":
-        yield from check_endpoint(
-            "EMBEDDER", environment.embedder_base_url, environment.embedder_model, environment.embedder_api_key
+def _check_embedder(setting: str, name: str, base_url: str | None, model: str | None, key: Any) -> Iterator[str]:
+    if name == "openai":
+        yield from check_endpoint(setting, base_url, model, key)
+    elif name != "minilm":
+        yield from check_factory(setting, name)
+
+
+def _check_embedders(environment: Any) -> Iterator[str]:
+    yield from _check_embedder(
+        "EMBEDDER",
+        environment.embedder,
+        environment.embedder_base_url,
+        environment.embedder_model,
+        environment.embedder_api_key,
+    )
+    if environment.previous_embedder is not None:
+        yield from _check_embedder(
+            "PREVIOUS_EMBEDDER",
+            environment.previous_embedder,
+            environment.previous_embedder_base_url,
+            environment.previous_embedder_model,
+            environment.previous_embedder_api_key,
         )
-    elif environment.embedder != "minilm":
-        yield from check_factory("EMBEDDER", environment.embedder)
 
 
 def check_endpoint(setting: str, base_url: str | None, model: str | None, api_key: SecretStr | None) -> Iterator[str]:

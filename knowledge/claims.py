@@ -16,6 +16,7 @@ is failures, and deaths of the worker: a document that kills every worker is giv
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -40,6 +41,23 @@ class ClaimLost(Exception):
     """The document was changed or deleted, or the lease ran out and another worker has it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A revision and how many chunks it has."""
+
+    revision: int
+    chunk_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What the live library holds of a document, and that of a reindexing: None where that is not said."""
+
+    live: Holding | None = None
+    rebuilt: Holding | None = None
+    reindexing_id: UUID | None = None
+
+
 class Claim:
     """The right to index one document, until the lease ends. `document` is the row as it was claimed."""
 
@@ -53,7 +71,12 @@ class Claim:
         """Whether every attempt that this revision has was begun, and none came to an end."""
         return self._attempts > MAX_ATTEMPTS
 
-    def renew(self, *, staged_chunks: int) -> None:
+    @property
+    def kills_whoever_tries(self) -> bool:
+        """Whether even giving it up was begun, and did not come to an end."""
+        return self._attempts > MAX_ATTEMPTS + 1
+
+    def renew(self, staged_chunks: int) -> None:
         """Note progress, and start the lease anew. Raises ClaimLost, also when there is a newer revision."""
         mine = self._still_wanted()
         if not mine.update(staged_chunks=staged_chunks, index_after=Now() + LEASE, index_attempts=1):
@@ -67,24 +90,15 @@ class Claim:
         self._take_note_of_renewal()
         self.document.content = text
 
-    def publish(self, *, chunk_count: int) -> None:
-        """From now on answers are drawn from this revision, all of whose chunks are stored. Raises ClaimLost."""
-        published = self._still_wanted().update(
-            live_revision=self.document.revision, chunk_count=chunk_count, staged_chunks=0, indexed_at=Now()
-        )
-        if not published:
+    def publish(self, published: Published) -> None:
+        """From now on these libraries hold this revision whole. Raises ClaimLost."""
+        if not self._still_wanted().update(staged_chunks=0, **_written(published)):
             raise ClaimLost
 
-    def publish_and_end(self, *, chunk_count: int) -> None:
+    def publish_and_end(self, published: Published) -> None:
         """`publish` and `end` in one step, for a document without chunks of other revisions. Raises ClaimLost."""
-        published = self._unchanged().update(
-            live_revision=self.document.revision,
-            chunk_count=chunk_count,
-            staged_chunks=0,
-            indexed_at=Now(),
-            **_ended(Document.State.INDEXED),
-        )
-        if not published:
+        written = {"staged_chunks": 0, **_written(published), **_ended(Document.State.INDEXED)}
+        if not self._unchanged().update(**written):
             raise ClaimLost
 
     def end(self) -> None:
@@ -113,10 +127,12 @@ class Claim:
         self._postpone(RETRY_PAUSES_S[self._attempts - 1], error=error)
         return True
 
-    def restart(self) -> None:
-        """Forget what was staged: chunks are missing, of this revision, which may have been live. Raises ClaimLost."""
-        is_live = self.document.live_revision == self.document.revision
-        if not self._still_wanted().update(staged_chunks=0, **({"live_revision": None} if is_live else {})):
+    def restart(self, lost: Published) -> None:
+        """Forget what was staged, and that these libraries hold it: chunks are missing there. Raises ClaimLost."""
+        values: dict[str, Any] = {"live_revision": None} if lost.live is not None else {}
+        if lost.rebuilt is not None:
+            values["rebuilt_revision"] = None
+        if not self._still_wanted().update(staged_chunks=0, **values):
             raise ClaimLost
 
     def release(self) -> bool:
@@ -155,6 +171,23 @@ def when_claimable() -> Combinable:
     """From when a document that is written or deleted now may be worked on: at once, or when its lease ends."""
     is_leased = Q(state=Document.State.PENDING, error="")
     return Case(When(is_leased, then=Greatest(F("index_after"), Now())), default=Now())
+
+
+def _written(published: Published) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if published.live is not None:
+        values |= {
+            "live_revision": published.live.revision,
+            "chunk_count": published.live.chunk_count,
+            "indexed_at": Now(),
+        }
+    if published.rebuilt is not None:
+        values |= {
+            "reindexing_id": published.reindexing_id,
+            "rebuilt_revision": published.rebuilt.revision,
+            "rebuilt_chunk_count": published.rebuilt.chunk_count,
+        }
+    return values
 
 
 def _ended(state: str, error: str = "") -> dict[str, Any]:

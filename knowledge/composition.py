@@ -13,14 +13,17 @@ from typing import Any
 
 from django.conf import settings
 from django.utils.module_loading import import_string
+from pydantic import SecretStr
 
 from knowledge import embedders
 from knowledge.embedders import Embedder
+from knowledge.embedders.choice import Embedders
 from knowledge.errors import DocumentUnreadable
 from knowledge.extraction import Extractor, PdfExtractor
 from knowledge.indexing import Indexer
 from knowledge.loaders import LOADERS, Loader
 from knowledge.models import ContentType
+from knowledge.reindexing import Reindexer
 from knowledge.splitter import HeadingSplitter, Splitter
 from knowledge.vector_store import VectordbStore, VectorStore
 
@@ -41,16 +44,39 @@ def vector_store() -> VectorStore:
 def embedder() -> Embedder:
     """What turns texts into vectors, as `EMBEDDER` names it. The local model is loaded by the first embedding."""
     environment = settings.ENVIRONMENT
-    match environment.embedder:
+    return _make_embedder(
+        environment.embedder,
+        environment.embedder_base_url,
+        environment.embedder_model,
+        environment.embedder_api_key,
+    )
+
+
+@cache
+def embedders_in_use() -> Embedders:
+    """That one, and `PREVIOUS_EMBEDDER`, which serves libraries that it filled until they are indexed anew."""
+    environment = settings.ENVIRONMENT
+    if environment.previous_embedder is None:
+        return Embedders(embedder())
+    previous = _make_embedder(
+        environment.previous_embedder,
+        environment.previous_embedder_base_url,
+        environment.previous_embedder_model,
+        environment.previous_embedder_api_key,
+    )
+    return Embedders(embedder(), previous)
+
+
+def _make_embedder(name: str, base_url: str | None, model: str | None, api_key: SecretStr | None) -> Embedder:
+    match name:
         case "minilm":
             return embedders.MiniLMEmbedder()
         case "openai":
-            key = environment.embedder_api_key
             return embedders.OpenAIEmbedder(
-                base_url=environment.embedder_base_url or "",
-                model=environment.embedder_model or "",
-                api_key=key.get_secret_value() if key else "",
-                timeout_s=environment.embedder_timeout_s,
+                base_url=base_url or "",
+                model=model or "",
+                api_key=api_key.get_secret_value() if api_key else "",
+                timeout_s=settings.ENVIRONMENT.embedder_timeout_s,
             )
         case dotted:
             made: Embedder = import_string(dotted)()
@@ -87,11 +113,17 @@ def indexer() -> Indexer:
     """What indexes and erases documents."""
     return Indexer(
         store=vector_store(),
-        embedder=embedder(),
+        embedders=embedders_in_use(),
         splitter=splitter(),
         loader_for=loader_for,
         extractor_for=extractor_for,
     )
+
+
+@cache
+def reindexer() -> Reindexer:
+    """What indexes all documents of a project anew."""
+    return Reindexer(store=vector_store(), embedders=embedders_in_use(), indexer=indexer())
 
 
 @cache
@@ -107,7 +139,7 @@ def warm_up() -> None:
         part.load()
 
 
-_PARTS: tuple[Any, ...] = (vector_store, embedder, splitter, indexer, _loaders)
+_PARTS: tuple[Any, ...] = (vector_store, embedder, embedders_in_use, splitter, indexer, reindexer, _loaders)
 
 
 def forget_parts() -> None:

@@ -10,9 +10,13 @@ KnowledgeError
 ├── FileKindUnsupported     a file is of a kind that is not read, or not of the kind that it claims; for the user
 ├── DocumentTooLarge        a document is larger than this service takes; the message is for the user
 ├── DocumentNotFound        no such document in the project, or it was deleted
+├── ReindexingRunning       the project's documents are being indexed anew already
+├── ReindexingNotFound      the project's documents were never indexed anew
 ├── VectorStoreUnavailable  the vector database is down, slow, or does not know our key; worth another try later
 │   ├── LibraryMissing      the vector database does not hold the project's library (yet, or any more)
-│   └── EmbedderChanged     the project's vectors are another embedder's, and do not compare with this one's
+│   ├── ChunksLost          chunks that were stored are gone, of one document
+│   ├── LibraryReplaced     another library took its place meanwhile: the search has to begin anew
+│   └── EmbedderChanged     the project's vectors are an embedder's that the service does not have (any more)
 └── VectorStoreRefused      the vector database does not take what we sent: a fault of ours, which no retry mends
 """
 
@@ -80,6 +84,14 @@ class DocumentNotFound(KnowledgeError):
     """The project has no such document, or no longer."""
 
 
+class ReindexingRunning(KnowledgeError):
+    """The project's documents are being indexed anew already."""
+
+
+class ReindexingNotFound(KnowledgeError):
+    """The project's documents were never indexed anew."""
+
+
 class VectorStoreUnavailable(KnowledgeError):
     """The vector database could not be reached, took too long, or does not accept our key.
 
@@ -98,8 +110,22 @@ class LibraryMissing(VectorStoreUnavailable):
         super().__init__(message, retry_after_s=retry_after_s)
 
 
+class ChunksLost(VectorStoreUnavailable):
+    """The vector database lacks chunks of a document that it was given; the database as such is well."""
+
+    def __init__(self) -> None:
+        super().__init__("The vector database has lost some of the document's chunks; they are stored again.")
+
+
+class LibraryReplaced(VectorStoreUnavailable):
+    """While a library was searched another took its place, perhaps with another embedder: begin anew."""
+
+
 class EmbedderChanged(VectorStoreUnavailable):
-    """The project's library holds another embedder's vectors: it can neither be searched nor added to with this one."""
+    """A library holds the vectors of an embedder that the service does not have: with none of its own does it compare.
+
+    The message is for operators.
+    """
 
     def __init__(self, message: str, *, retry_after_s: int = 60) -> None:
         super().__init__(message, retry_after_s=retry_after_s)

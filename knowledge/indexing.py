@@ -4,27 +4,30 @@ A replacement is seen whole or not at all: its chunks are stored beside those of
 are drawn from one revision only, `live_revision`, which moves in one conditional update when every chunk is there.
 Then the others are deleted. Any step may be repeated, by any worker, at any time: chunk ids are made of the document,
 its revision and the position, so that a repeated step writes what is there already.
+
+While a reindexing fills another library (knowledge.targets), all of this is done in both.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from enum import Enum
+from functools import partial
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Greatest, Now
 
 from knowledge import claims
-from knowledge.claims import Claim, ClaimLost
-from knowledge.embedders import Embedder
+from knowledge.claims import Claim, ClaimLost, Holding, Published
+from knowledge.embedders.choice import Embedders
 from knowledge.errors import (
+    ChunksLost,
     DocumentUnreadable,
     EmbedderChanged,
     EmbedderUnavailable,
@@ -34,20 +37,23 @@ from knowledge.errors import (
 )
 from knowledge.extraction import Extractor
 from knowledge.loaders import Loader
-from knowledge.models import Document, FilePart, Library
+from knowledge.models import Document, FilePart, Reindexing
 from knowledge.splitter import Piece, Splitter
-from knowledge.vector_store import StoredChunk, VectorStore
+from knowledge.staging import Stager, name_chunks
+from knowledge.targets import Target, Targets, TargetsMoved, confirm, ensure_targets, find_targets
+from knowledge.vector_store import VectorStore
 from observability import metrics
 
 logger = logging.getLogger(__name__)
 
-SLICE_PIECES = 64
 PARTS_AT_A_TIME = 4
 TIME_BUDGET_S = 60.0
 PAUSE_WITHOUT_MODEL_S = 60
-CHUNKS_LOST = "The vector database has lost some of the document's chunks; they are stored again."
+PAUSE_FOR_REINDEXING_S = 30
 GIVEN_UP = "The document could not be indexed, for a reason inside the service. Its operators find it in the log."
 TO_BE_RETRIED = "An attempt at indexing the document failed; there will be another."
+OTHER_EMBEDDER = "Waits: the service embeds otherwise now, and the project's documents have to be indexed again."
+WAITS_FOR_REINDEXING = "Waits until all the project's documents are indexed again."
 
 
 class Outcome(Enum):
@@ -71,28 +77,35 @@ class Indexer:
         self,
         *,
         store: VectorStore,
-        embedder: Embedder,
+        embedders: Embedders,
         splitter: Splitter,
         loader_for: Callable[[str], Loader],
         extractor_for: Callable[[str], Extractor],
-        slice_pieces: int = SLICE_PIECES,
+        stager: Stager | None = None,
         budget_s: float = TIME_BUDGET_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
-        self._embedder = embedder
+        self._embedders = embedders
         self._splitter = splitter
         self._loader_for = loader_for
         self._extractor_for = extractor_for
-        self._slice_pieces = slice_pieces
+        self._stager = stager or Stager(store, embedders)
         self._budget_s = budget_s
         self._monotonic = monotonic
         self._outage = ""
         self._outage_until = 0.0
 
-    def index(self, document_id: UUID) -> Outcome:
-        """Bring the vector database to what the document's row says, or a good part of the way."""
-        started = self._monotonic()
+    @property
+    def outage_left_s(self) -> float:
+        """How long the embedder or the vector database is not asked again; 0 while they are well."""
+        return max(0.0, self._outage_until - self._monotonic())
+
+    def index(self, document_id: UUID, *, started: float | None = None) -> Outcome:
+        """Bring the vector database to what the document's row says, or a good part of the way.
+
+        The budget counts from `started`, by the clock that this was made with; left out, from now.
+        """
+        started = self._monotonic() if started is None else started
         claim = claims.claim(document_id)
         if claim is None:
             return Outcome.NOTHING_TO_DO
@@ -100,7 +113,7 @@ class Indexer:
             outcome = self._try(claim, started)
             metrics.DOCUMENTS.labels(outcome.value).inc()
             return outcome
-        except ClaimLost:
+        except (ClaimLost, TargetsMoved):
             # a newer revision is indexed by the next call; a deleted document may be erased now
             return Outcome.UNFINISHED if claim.release() else Outcome.NOTHING_TO_DO
 
@@ -109,8 +122,9 @@ class Indexer:
         document = Document.objects.filter(pk=document_id, deleted_at__isnull=False).only("pk", "project_id").first()
         if document is None:
             return Outcome.NOTHING_TO_DO
+        targets = find_targets(document.project_id)
         try:
-            self._delete_chunks_of(document)
+            self._stager.erase(document_id, targets.all if targets else ())
         except VectorStoreUnavailable as exc:
             later = Now() + timedelta(seconds=exc.retry_after_s)
             Document.objects.filter(pk=document_id).update(index_after=Greatest("index_after", later))
@@ -118,29 +132,27 @@ class Indexer:
         gone, _ = Document.objects.filter(pk=document_id, deleted_at__isnull=False, index_after__lte=Now()).delete()
         return Outcome.INDEXED if gone else Outcome.POSTPONED
 
-    def _delete_chunks_of(self, document: Document) -> None:
-        library = Library.objects.filter(project_id=document.project_id).first()
-        if library is not None:
-            self._store.delete_document(library.vectordb_id, str(document.pk))
-
     def _try(self, claim: Claim, started: float) -> Outcome:
         document = claim.document
         try:
-            if self._monotonic() < self._outage_until:
-                claim.wait(self._outage, retry_after_s=round(self._outage_until - self._monotonic()) + 1)
+            if self.outage_left_s:
+                claim.wait(self._outage, retry_after_s=round(self.outage_left_s) + 1)
                 return Outcome.POSTPONED
             try:
                 if claim.is_one_too_many:
-                    return self._give_up(claim, GIVEN_UP)
+                    return self._give_up(claim, GIVEN_UP, started)
                 return self._work(claim, started)
             except DocumentUnreadable as exc:
-                return self._give_up(claim, str(exc))
+                return self._give_up(claim, str(exc), started)
         except EmbedderChanged as exc:
-            claim.wait(str(exc), retry_after_s=exc.retry_after_s)
+            logger.warning("document %s waits: %s", document.pk, exc)
+            claim.wait(OTHER_EMBEDDER, retry_after_s=exc.retry_after_s)
         except ModelFilesInvalid as exc:
             logger.error("document %s waits for the embedding model: %s", document.pk, exc)
             metrics.DEPENDENCY_FAILURES.labels("embedder").inc()
             claim.wait("Waits for the embedding model to be installed.", retry_after_s=PAUSE_WITHOUT_MODEL_S)
+        except ChunksLost as exc:
+            claim.wait(str(exc), retry_after_s=exc.retry_after_s)
         except (EmbedderUnavailable, VectorStoreUnavailable) as exc:
             logger.warning("document %s waits: %s", document.pk, exc)
             metrics.DEPENDENCY_FAILURES.labels("embedder" if isinstance(exc, EmbedderUnavailable) else "vectordb").inc()
@@ -149,33 +161,45 @@ class Indexer:
                 self._monotonic() + min(exc.retry_after_s, claims.MAX_PAUSE_S),
             )
             claim.wait(self._outage, retry_after_s=exc.retry_after_s)
-        except ClaimLost:
+        except (ClaimLost, TargetsMoved):
             raise
         except Exception as exc:  # noqa: BLE001 - whatever one document does to a parser, the others must go on
-            return self._count_failure(claim, exc)
+            return self._count_failure(claim, exc, started)
         return Outcome.POSTPONED
 
     def _work(self, claim: Claim, started: float) -> Outcome:
         document = claim.document
-        is_live = document.live_revision == document.revision
-        if not (is_live or document.content):
+        targets = ensure_targets(document.project_id, self._embedders.current)
+        lagging = self._find_lagging(document, targets)
+        if lagging and not document.content:
             with metrics.timed(metrics.INDEXING_STEP_SECONDS, "extract"):
                 self._extract(claim)
             if self._is_time_up(started):  # a slice takes long, too
                 claim.release()
                 return Outcome.UNFINISHED
         with metrics.timed(metrics.INDEXING_STEP_SECONDS, "cut"):
-            pieces = [] if is_live else self._cut(document)
-        library_id = self._ensure_library(document.project_id)
-        self._store.put_document(library_id, str(document.pk), name=document.title, metadata=document.metadata)
-        if not self._stage(claim, library_id, pieces, started):
+            pieces = self._cut(document) if lagging else []
+        self._stager.introduce(document, targets.all)
+        is_time_up = partial(self._is_time_up, started)
+        if not self._stager.stage(document, pieces, lagging, note_progress=claim.renew, is_time_up=is_time_up):
             claim.release()
             return Outcome.UNFINISHED
-        chunk_count = document.chunk_count if is_live else len(pieces)
+        staged = {target: Holding(document.revision, len(pieces)) for target in lagging}
         with metrics.timed(metrics.INDEXING_STEP_SECONDS, "publish"):
-            self._publish(claim, library_id, chunk_count)
-        logger.info("document %s: %d chunks in %.1f s", document.pk, chunk_count, self._monotonic() - started)
-        return Outcome.INDEXED
+            outcome = self._publish(claim, targets, staged)
+        logger.info("document %s: %d chunks in %.1f s", document.pk, len(pieces), self._monotonic() - started)
+        return outcome
+
+    def _find_lagging(self, document: Document, targets: Targets) -> list[Target]:
+        """The libraries that this revision has to be stored in. Raises EmbedderChanged.
+
+        While a reindexing fills another one, the live library may be left behind for want of its embedder.
+        """
+        lagging = [target for target in targets.all if not target.is_up_to_date(document)]
+        if targets.building is None:
+            for target in lagging:
+                self._embedders.of(target.fingerprint)
+        return [target for target in lagging if self._embedders.has(target.fingerprint)]
 
     def _extract(self, claim: Claim) -> None:
         document = claim.document
@@ -191,98 +215,112 @@ class Indexer:
             raise DocumentUnreadable("The document has no text.")
         return pieces
 
-    def _ensure_library(self, project_id: UUID) -> str:
-        fingerprint, dimension = self._embedder.fingerprint, self._embedder.dimension
-        library, _ = Library.objects.get_or_create(
-            project_id=project_id,
-            defaults={
-                "vectordb_id": name_library(project_id),
-                "embedder_fingerprint": fingerprint,
-                "dimension": dimension,
-            },
-        )
-        check_embedder(library, fingerprint, dimension)
-        self._store.ensure_library(library.vectordb_id, name=library.vectordb_id, dimension=dimension)
-        return library.vectordb_id
-
-    def _stage(self, claim: Claim, library_id: str, pieces: Sequence[Piece], started: float) -> bool:
-        """Embed and store the pieces that are not stored yet; False when the time is up before the last one."""
-        document = claim.document
-        for start in range(min(document.staged_chunks, len(pieces)), len(pieces), self._slice_pieces):
-            batch = pieces[start : start + self._slice_pieces]
-            with metrics.timed(metrics.INDEXING_STEP_SECONDS, "embed"):
-                vectors = self._embedder.embed_documents([piece.embedding_text for piece in batch])
-            chunks = [
-                StoredChunk(
-                    id=name_chunk(document.pk, document.revision, position),
-                    text=piece.content,
-                    embedding=vector,
-                    revision=document.revision,
-                    position=position,
-                    heading=" > ".join(piece.heading_path),
-                )
-                for position, (piece, vector) in enumerate(zip(batch, vectors, strict=True), start)
-            ]
-            with metrics.timed(metrics.INDEXING_STEP_SECONDS, "store"):
-                are_stored = self._store.put_chunks(library_id, str(document.pk), chunks)
-            if not are_stored:
-                raise VectorStoreUnavailable(CHUNKS_LOST)
-            staged = start + len(batch)
-            claim.renew(staged_chunks=staged)
-            if staged < len(pieces) and self._is_time_up(started):
-                return False
-        return True
-
     def _is_time_up(self, started: float) -> bool:
         return self._monotonic() - started >= self._budget_s
 
-    def _publish(self, claim: Claim, library_id: str, chunk_count: int) -> None:
-        """Let answers be drawn from this revision, once all of it is seen to be stored; then delete the others."""
+    def _publish(self, claim: Claim, targets: Targets, staged: dict[Target, Holding]) -> Outcome:
+        """Let this revision be what the libraries hold, once all of it is seen to be stored; then delete the others."""
         document = claim.document
-        stored = self._store.chunk_ids(library_id, str(document.pk))
-        wanted = {name_chunk(document.pk, document.revision, position) for position in range(chunk_count)}
-        if not wanted <= stored:
-            claim.restart()
-            raise VectorStoreUnavailable(CHUNKS_LOST)
-        if document.live_revision != document.revision:
-            if stored == wanted:
-                claim.publish_and_end(chunk_count=chunk_count)
-                return
-            claim.publish(chunk_count=chunk_count)
-        self._store.delete_chunks(library_id, sorted(stored - wanted))
+        holdings = {**_find_holdings(document, targets), **staged}
+        stored = self._stager.find_chunks(document, holdings)
+        wanted = {
+            target: name_chunks(document.pk, held.revision, held.chunk_count) for target, held in holdings.items()
+        }
+        lost = {target: holdings[target] for target in holdings if not wanted[target] <= stored[target]}
+        if lost:
+            claim.restart(_name_holdings(lost))
+            raise ChunksLost
+        leftovers = {target: stored[target] - wanted[target] for target in holdings if stored[target] != wanted[target]}
+        is_live = targets.live in staged or targets.live.is_up_to_date(document)
+        published = _name_holdings(staged)
+        with transaction.atomic():
+            confirm(document.project_id, targets)
+            if is_live and not leftovers:
+                claim.publish_and_end(published)
+                return Outcome.INDEXED
+            claim.publish(published)
+        self._stager.delete(leftovers)
+        if not is_live:
+            claim.wait(WAITS_FOR_REINDEXING, retry_after_s=PAUSE_FOR_REINDEXING_S)
+            return Outcome.POSTPONED
         claim.end()
+        return Outcome.INDEXED
 
-    def _give_up(self, claim: Claim, error: str) -> Outcome:
-        self._delete_what_is_not_live(claim.document)
+    def _give_up(self, claim: Claim, error: str, started: float) -> Outcome:
+        if not self._keep_what_answers(claim, started):
+            claim.release()
+            return Outcome.UNFINISHED
         claim.fail(error)
         return Outcome.FAILED
 
-    def _delete_what_is_not_live(self, document: Document) -> None:
-        """Leave nothing of a revision that failed behind; what was live before it stays so."""
-        library = Library.objects.filter(project_id=document.project_id).first()
-        if library is None:
-            return
-        if document.live_revision is None:
-            self._store.delete_document(library.vectordb_id, str(document.pk))
-            return
-        live = name_chunk(document.pk, document.live_revision, "")
-        stored = self._store.chunk_ids(library.vectordb_id, str(document.pk))
-        self._store.delete_chunks(library.vectordb_id, sorted(each for each in stored if not each.startswith(live)))
+    def _keep_what_answers(self, claim: Claim, started: float) -> bool:
+        """Leave nothing of a revision that failed behind, and what answers are drawn from in every library.
 
-    def _count_failure(self, claim: Claim, exc: Exception) -> Outcome:
+        False when the time is up before all of it is there.
+        """
+        document = claim.document
+        targets = find_targets(document.project_id)
+        if targets is None:
+            return True
+        self._stager.delete_what_is_not_shown(document, targets.all)
+        goal = targets.building
+        if goal is None or document.live_revision is None or goal.revision_of(document) is not None:
+            return True
+        if claim.kills_whoever_tries or not self._embedders.has(goal.fingerprint):
+            return True
+        self._stager.introduce(document, [goal])
+        note_progress, is_time_up = partial(claim.renew, 0), partial(self._is_time_up, started)
+        if not self._stager.carry_over(
+            document, targets.live, goal, note_progress=note_progress, is_time_up=is_time_up
+        ):
+            return False
+        with transaction.atomic():
+            confirm(document.project_id, targets)
+            claim.publish(_name_holdings({goal: Holding(document.live_revision, document.chunk_count)}))
+        return True
+
+    def _count_failure(self, claim: Claim, exc: Exception, started: float) -> Outcome:
         # no message and no values: they may quote the document
         logger.error("indexing document %s failed: %s", claim.document.pk, _locate(exc))
         if claim.retry(TO_BE_RETRIED):
             return Outcome.POSTPONED
         try:
-            self._delete_what_is_not_live(claim.document)
-        except VectorStoreUnavailable as unavailable:
+            return self._give_up(claim, GIVEN_UP, started)
+        except (EmbedderUnavailable, VectorStoreUnavailable) as unavailable:
             claim.wait(f"Waits: {unavailable}", retry_after_s=unavailable.retry_after_s)
             return Outcome.POSTPONED
+        except (ClaimLost, TargetsMoved):
+            raise
         except VectorStoreRefused as refusal:  # what may be left is never shown, and goes with the next revision
             logger.error("what document %s left cannot be deleted: %s", claim.document.pk, refusal)
+        except Exception as again:  # noqa: BLE001 - what it does to an embedder, it may do once more
+            logger.error("document %s cannot be carried over: %s", claim.document.pk, _locate(again))
         claim.fail(GIVEN_UP)
         return Outcome.FAILED
+
+
+def find_due(limit: int) -> tuple[list[UUID], list[UUID]]:
+    """The documents that await indexing, and those that await erasure, longest overdue first.
+
+    Those that only wait for a reindexing's own turn are left out: they are many, and others must not wait behind them.
+    """
+    due = Document.objects.filter(
+        Q(state=Document.State.PENDING) | Q(deleted_at__isnull=False), index_after__lte=Now()
+    ).order_by("index_after")
+    rows = list(due.exclude(is_left_to_reindexing()).values_list("pk", "deleted_at")[:limit])
+    return [pk for pk, deleted_at in rows if deleted_at is None], [pk for pk, deleted_at in rows if deleted_at]
+
+
+def is_left_to_reindexing() -> Q:
+    """The documents of which a running reindexing makes nothing but what answers are drawn from already."""
+    running = Reindexing.objects.filter(pk=OuterRef("reindexing_id"), state=Reindexing.State.RUNNING)
+    return Q(
+        Exists(running),
+        state=Document.State.PENDING,
+        deleted_at=None,
+        live_revision=F("revision"),
+        rebuilt_revision=None,
+    )
 
 
 def _read_file(document: Document) -> Iterator[bytes]:
@@ -291,31 +329,19 @@ def _read_file(document: Document) -> Iterator[bytes]:
         yield bytes(data)
 
 
-def check_embedder(library: Library, fingerprint: str, dimension: int) -> None:
-    """Raise EmbedderChanged unless the library's vectors are this embedder's."""
-    if (library.embedder_fingerprint, library.dimension) != (fingerprint, dimension):
-        raise EmbedderChanged(
-            f"The project's documents were embedded with {library.embedder_fingerprint}, and the service now embeds "
-            f"with {fingerprint}. Set EMBEDDER back, or have the project's documents embedded anew."
-        )
+def _find_holdings(document: Document, targets: Targets) -> dict[Target, Holding]:
+    """What the libraries hold of the document's newest revision, as far as its row knows."""
+    return {
+        target: Holding(document.revision, target.chunk_count_of(document))
+        for target in targets.all
+        if target.is_up_to_date(document)
+    }
 
 
-def name_library(project_id: UUID) -> str:
-    """A new id for a library of the project; the row that keeps it is what finds the library again."""
-    return f"{project_id}-{secrets.token_hex(6)}"
-
-
-def name_chunk(document_id: UUID, revision: int | None, position: int | str) -> str:
-    return f"{document_id}-{revision}-{position}"
-
-
-def find_due(limit: int) -> tuple[list[UUID], list[UUID]]:
-    """The documents that await indexing, and those that await erasure, longest overdue first."""
-    due = Document.objects.filter(
-        Q(state=Document.State.PENDING) | Q(deleted_at__isnull=False), index_after__lte=Now()
-    ).order_by("index_after")
-    rows = list(due.values_list("pk", "deleted_at")[:limit])
-    return [pk for pk, deleted_at in rows if deleted_at is None], [pk for pk, deleted_at in rows if deleted_at]
+def _name_holdings(holdings: dict[Target, Holding]) -> Published:
+    live = next((held for target, held in holdings.items() if target.reindexing_id is None), None)
+    rebuilt = next(((target, held) for target, held in holdings.items() if target.reindexing_id is not None), None)
+    return Published(live, rebuilt[1], rebuilt[0].reindexing_id) if rebuilt else Published(live)
 
 
 def _locate(exc: BaseException) -> str:

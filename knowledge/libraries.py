@@ -16,7 +16,7 @@ from django.db.models.signals import pre_delete
 
 from knowledge.claims import LEASE
 from knowledge.errors import VectorStoreUnavailable
-from knowledge.models import DiscardedLibrary, Library
+from knowledge.models import DiscardedLibrary, Library, Reindexing
 from knowledge.vector_store import VectorStore
 
 logger = logging.getLogger(__name__)
@@ -49,10 +49,16 @@ def delete_due(store: VectorStore) -> None:
 def discard_those_of_deleted_rows() -> None:
     """See to it that no row that names a library goes, with its project or alone, without the library."""
     pre_delete.connect(_discard_library, sender=Library, dispatch_uid="knowledge.discard_library")
+    pre_delete.connect(_discard_library_being_built, sender=Reindexing, dispatch_uid="knowledge.discard_built_library")
 
 
 def _discard_library(instance: Library, **_: Any) -> None:
     discard(instance.vectordb_id)
+
+
+def _discard_library_being_built(instance: Reindexing, **_: Any) -> None:
+    if instance.state == Reindexing.State.RUNNING and instance.vectordb_id:
+        discard(instance.vectordb_id)
 
 
 def _due() -> QuerySet[DiscardedLibrary]:

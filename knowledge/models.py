@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from teams.models import Project
@@ -25,9 +25,10 @@ TEXT_TYPES = (ContentType.MARKDOWN, ContentType.HTML, ContentType.PLAIN, Content
 
 
 class Library(models.Model):
-    """Which of vectordb's libraries holds a project's chunks, and whose vectors they are.
+    """Which of vectordb's libraries a project is answered from, and whose vectors they are.
 
-    Vectors of two embedders do not compare: a library is read and written only with the embedder it was made with.
+    Vectors of two embedders do not compare: a library is read and written only with the embedder it was made with. A
+    reindexing that has filled another library moves this row to it.
     """
 
     project = models.OneToOneField(Project, primary_key=True, on_delete=models.CASCADE, related_name="library")
@@ -41,6 +42,50 @@ class Library(models.Model):
 
     def __str__(self) -> str:
         return self.vectordb_id
+
+
+class Reindexing(models.Model):
+    """A project's documents, all embedded and stored anew in a library beside the live one, which it then replaces.
+
+    The library is named by the first worker that takes this up, with whose embedder it is filled. `advance_after` is
+    the end of that worker's lease, or of a pause.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="reindexings")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.RUNNING)
+    error = models.TextField(blank=True, default="", help_text="Why it failed, or what it waits for.")
+
+    vectordb_id = models.CharField(max_length=128, blank=True, default="")
+    embedder_fingerprint = models.CharField(max_length=200, blank=True, default="")
+    dimension = models.PositiveIntegerField(null=True, blank=True)
+
+    # how far it was when it ended, in documents; before, their rows say it
+    total = models.PositiveIntegerField(null=True, blank=True)
+    done = models.PositiveIntegerField(null=True, blank=True)
+    failed = models.PositiveIntegerField(null=True, blank=True)
+
+    advance_after = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-started_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project"], condition=Q(state="running"), name="reindexing_open_once_of_a_project"
+            ),
+        ]
+        indexes = [models.Index(F("project"), F("started_at").desc(), name="reindexing_newest_first")]
+
+    def __str__(self) -> str:
+        return f"reindexing of {self.started_at:%Y-%m-%d %H:%M}"
 
 
 class DiscardedLibrary(models.Model):
@@ -95,6 +140,11 @@ class Document(models.Model):
     staged_chunks = models.PositiveIntegerField(default=0)
     index_after = models.DateTimeField(db_default=Now())
     index_attempts = models.PositiveSmallIntegerField(default=0)
+
+    # the last reindexing that has to do with it; the revision that its library holds whole, of so many chunks
+    reindexing_id = models.UUIDField(null=True, blank=True, editable=False)
+    rebuilt_revision = models.PositiveIntegerField(null=True, blank=True, editable=False)
+    rebuilt_chunk_count = models.PositiveIntegerField(null=True, blank=True, editable=False)
 
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

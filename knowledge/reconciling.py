@@ -14,7 +14,7 @@ from uuid import UUID
 
 from knowledge import libraries, services
 from knowledge.errors import LibraryMissing
-from knowledge.models import DiscardedLibrary, Document, Library
+from knowledge.models import DiscardedLibrary, Document, Library, Reindexing
 from knowledge.vector_store import StoredDocument, VectorStore
 
 _NAME_OF_OURS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9a-f]{12}")
@@ -61,6 +61,7 @@ def find_unknown_libraries(store: VectorStore) -> list[str]:
     named = [library_id for library_id in store.list_libraries() if _NAME_OF_OURS.fullmatch(library_id)]
     known = set(Library.objects.values_list("vectordb_id", flat=True))
     known.update(DiscardedLibrary.objects.values_list("pk", flat=True))
+    known.update(Reindexing.objects.filter(state=Reindexing.State.RUNNING).values_list("vectordb_id", flat=True))
     return [library_id for library_id in named if library_id not in known]
 
 

@@ -13,9 +13,9 @@ from django.utils import timezone
 from numpy.typing import NDArray
 
 from knowledge import composition
-from knowledge.errors import DocumentNotFound, LibraryMissing
-from knowledge.indexing import check_embedder
-from knowledge.models import Document, Library
+from knowledge.embedders import Embedder
+from knowledge.errors import DocumentNotFound, EmbedderChanged, LibraryMissing, LibraryReplaced, ReindexingNotFound
+from knowledge.models import Document, Library, Reindexing
 from knowledge.vector_store import MAX_RESULTS, Hit, Scalar
 
 # Chunks of a revision that is being replaced, or of a document that is being erased, are found too and dropped.
@@ -35,6 +35,16 @@ class FoundPassage:
     content: str
     score: float
     cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlace:
+    """A project's live library, None when there is none yet, and the embedder whose vectors it holds."""
+
+    project_id: UUID
+    library_id: str | None
+    embedder: Embedder
+    dimension: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +103,25 @@ def find_unfinished(document_ids: Sequence[UUID]) -> list[Document]:
     return list(documents.defer("content").order_by("external_id"))
 
 
+def find_reindexing(project_id: UUID) -> Reindexing:
+    """The project's last reindexing, which may be running. Raises ReindexingNotFound."""
+    reindexing = Reindexing.objects.filter(project_id=project_id).order_by("-started_at").first()
+    if reindexing is None:
+        raise ReindexingNotFound("The project's documents were never indexed again.")
+    return reindexing
+
+
+def find_place(project_id: UUID) -> SearchPlace:
+    """Where the project's passages are searched now. Raises EmbedderChanged."""
+    in_use = composition.embedders_in_use()
+    library = Library.objects.filter(project_id=project_id).first()
+    if library is None:
+        return SearchPlace(project_id, None, in_use.current)
+    return SearchPlace(project_id, library.vectordb_id, in_use.of(library.embedder_fingerprint), library.dimension)
+
+
 def search_passages(
-    project_id: UUID,
+    place: SearchPlace,
     *,
     embedding: NDArray[np.float32],
     text: str,
@@ -103,25 +130,33 @@ def search_passages(
 ) -> list[FoundPassage]:
     """The k best passages of the project's documents by meaning and words, best first.
 
-    `embedding`, of shape (dimension,), is the query's, by the current embedder. `filters` maps names of documents'
+    `embedding`, of shape (dimension,), is the query's, by the place's embedder. `filters` maps names of documents'
     metadata to the values that they must equal. Every passage is of the revision of its document that is live now.
-    Raises VectorStoreUnavailable; of its kinds LibraryMissing when the chunks of indexed documents are gone, and
-    EmbedderChanged when the project's vectors are another embedder's.
+    Raises VectorStoreUnavailable; of its kinds LibraryReplaced when another library is the live one by now, and
+    LibraryMissing when the chunks of indexed documents are gone.
     """
-    library = Library.objects.filter(project_id=project_id).first()
-    if library is None:
+    if place.library_id is None:
         return []
-    check_embedder(library, composition.embedder().fingerprint, embedding.shape[0])
+    if embedding.shape[0] != place.dimension:
+        raise EmbedderChanged(f"The library holds {place.dimension} dimensions, not {embedding.shape[0]}.")
     try:
-        return _search(library, embedding=embedding, text=text, k=k, filters=filters)
-    except LibraryMissing:
-        if documents_of(project_id).filter(live_revision__isnull=False).exists():
+        return _search(place.project_id, place.library_id, embedding=embedding, text=text, k=k, filters=filters)
+    except LibraryMissing as missing:
+        if not Library.objects.filter(project_id=place.project_id, vectordb_id=place.library_id).exists():
+            raise LibraryReplaced("The project's library was replaced.", retry_after_s=1) from missing
+        if documents_of(place.project_id).filter(live_revision__isnull=False).exists():
             raise  # its data is lost: "I don't know" would be untrue
         return []
 
 
 def _search(
-    library: Library, *, embedding: NDArray[np.float32], text: str, k: int, filters: Mapping[str, Scalar] | None
+    project_id: UUID,
+    library_id: str,
+    *,
+    embedding: NDArray[np.float32],
+    text: str,
+    k: int,
+    filters: Mapping[str, Scalar] | None,
 ) -> list[FoundPassage]:
     passages: list[FoundPassage] = []
     fetched = 0
@@ -129,9 +164,9 @@ def _search(
         factor = OVERFETCH_FACTOR_AFTER_LOSSES if fetched else OVERFETCH_FACTOR
         fetched = min(max(fetched, k) * factor, MAX_RESULTS)
         hits = composition.vector_store().hybrid_search(
-            library.vectordb_id, embedding=embedding, text=text, k=fetched, filters=filters
+            library_id, embedding=embedding, text=text, k=fetched, filters=filters
         )
-        passages = _keep_live(library.project_id, hits)
+        passages = _keep_live(project_id, hits)
         if len(hits) < fetched:
             break
     return passages[:k]

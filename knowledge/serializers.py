@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, BinaryIO, cast
 
 import orjson
@@ -16,7 +17,8 @@ from rest_framework import serializers
 from knowledge import composition, services
 from knowledge.errors import DocumentUnreadable
 from knowledge.files import CONTENT_TYPES, find_title, read_file
-from knowledge.models import TEXT_TYPES, Document
+from knowledge.models import TEXT_TYPES, Document, Reindexing
+from knowledge.reindexing import count_documents
 from knowledge.services import Draft
 from teams.fields import QueryParameters
 
@@ -218,3 +220,19 @@ class DocumentFilters(QueryParameters):
 
     state = serializers.ChoiceField(required=False, choices=Document.State.choices)
     external_id = serializers.CharField(required=False, max_length=500)
+
+
+class ReindexingRow(serializers.ModelSerializer[Reindexing]):
+    """How far the indexing of all documents is: of `total` documents `done` are indexed again, `failed` cannot be."""
+
+    total = serializers.IntegerField(min_value=0, read_only=True)
+    done = serializers.IntegerField(min_value=0, read_only=True)
+    failed = serializers.IntegerField(min_value=0, read_only=True)
+
+    class Meta:
+        model = Reindexing
+        fields = ["id", "state", "error", "total", "done", "failed", "started_at", "finished_at"]
+        read_only_fields = fields
+
+    def to_representation(self, instance: Reindexing) -> dict[str, Any]:
+        return {**super().to_representation(instance), **asdict(count_documents(instance))}

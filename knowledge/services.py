@@ -16,16 +16,17 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from knowledge import tasks
+from knowledge import composition, reindexing, tasks
 from knowledge.claims import when_claimable
 from knowledge.decoding import check_text
-from knowledge.errors import DocumentNotFound, DocumentUnreadable
+from knowledge.errors import DocumentNotFound, DocumentUnreadable, ReindexingRunning
 from knowledge.files import BinaryFile, Limits, check_size
-from knowledge.models import ContentType, Document, FilePart
+from knowledge.models import ContentType, Document, FilePart, Reindexing
 from teams.models import Project
 
 # Losing the race for an external_id once is chance; each further loss needs that document deleted and made again.
 UPSERT_ATTEMPTS = 5
+ALREADY_RUNNING = "The project's documents are being indexed again already."
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,31 @@ def _queue(documents: QuerySet[Document], **values: Any) -> int:
         for document_id in ids:
             transaction.on_commit(partial(tasks.index_document.nudge, str(document_id)), robust=True)
     return len(ids)
+
+
+def start_reindexing(*, project: Project) -> Reindexing:
+    """Have workers index all of the project's documents anew, with the embedder of now, while the old library answers.
+
+    Raises ReindexingRunning when one runs already; one that fills its library with another embedder is superseded.
+    """
+    try:
+        with transaction.atomic():
+            running = Reindexing.objects.filter(project=project, state=Reindexing.State.RUNNING).first()
+            if running is not None:
+                if running.embedder_fingerprint in ("", composition.embedders_in_use().current.fingerprint):
+                    raise ReindexingRunning(ALREADY_RUNNING)
+                reindexing.end(running.pk, Reindexing.State.CANCELLED, reindexing.SUPERSEDED)
+            started = Reindexing.objects.create(project=project)
+            transaction.on_commit(partial(tasks.advance_reindexing.nudge, str(started.pk)), robust=True)
+    except IntegrityError as exc:  # two at once
+        raise ReindexingRunning(ALREADY_RUNNING) from exc
+    started.refresh_from_db()
+    return started
+
+
+def cancel_reindexing(reindexing_id: UUID) -> bool:
+    """End a reindexing; the live library goes on answering. False when it has ended already."""
+    return reindexing.end(reindexing_id, Reindexing.State.CANCELLED, reindexing.CALLED_OFF)
 
 
 def check_content(content: str) -> None:

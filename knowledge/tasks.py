@@ -6,7 +6,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from knowledge import composition, indexing, libraries
+from knowledge import composition, indexing, libraries, reindexing
 from knowledge.indexing import Outcome
 
 DOCUMENTS_PER_SWEEP = 500
@@ -33,8 +33,17 @@ def sweep_documents() -> None:
         erase_document.nudge(str(document_id))
     for document_id in to_index:
         index_document.nudge(str(document_id))
+    for reindexing_id in reindexing.find_due_reindexings():
+        advance_reindexing.nudge(str(reindexing_id))
     if libraries.are_due():
         delete_libraries.nudge()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def advance_reindexing(reindexing_id: str) -> None:
+    """Index a project's documents again, for a turn; then others have theirs."""
+    if composition.reindexer().advance(UUID(reindexing_id)) is Outcome.UNFINISHED:
+        advance_reindexing.nudge(reindexing_id)
 
 
 @shared_task  # type: ignore[untyped-decorator]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from knowledge.errors import EmbedderChanged, LibraryMissing, VectorStoreRefused, VectorStoreUnavailable
 from observability import request_id
 from vectordb.client import (
+    Chunk,
     ChunkInput,
     Client,
     Conflict,
@@ -57,6 +58,16 @@ class StoredDocument:
     id: str
     name: str
     metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredText:
+    """A chunk as it is read back, without its vector."""
+
+    text: str
+    revision: int
+    position: int
+    heading: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +115,10 @@ class VectorStore(Protocol):
 
     def count_chunks(self, library_id: str, document_id: str, revision: int) -> int:
         """How many chunks of this revision of a document there are."""
+        ...
+
+    def read_texts(self, library_id: str, document_id: str) -> list[StoredText]:
+        """The texts of all the chunks of a document, of whichever revision."""
         ...
 
     def delete_chunks(self, library_id: str, ids: Sequence[str]) -> None:
@@ -210,6 +225,13 @@ class VectordbStore:
             except NotFound:
                 return 0
 
+    def read_texts(self, library_id: str, document_id: str) -> list[StoredText]:
+        with _translated_errors():
+            try:
+                return [_to_text(chunk) for chunk in self._client.iter_chunks(library_id, document_id=document_id)]
+            except NotFound:
+                return []
+
     def delete_chunks(self, library_id: str, ids: Sequence[str]) -> None:
         with _translated_errors():
             for start in range(0, len(ids), CHUNKS_PER_CALL):
@@ -315,6 +337,16 @@ def _to_input(document_id: str, chunk: StoredChunk) -> ChunkInput:
         text=chunk.text,
         embedding=chunk.embedding,
         metadata={"revision": chunk.revision, "position": chunk.position, "heading": chunk.heading},
+    )
+
+
+def _to_text(chunk: Chunk) -> StoredText:
+    metadata = chunk.metadata
+    return StoredText(
+        text=chunk.text,
+        revision=int(metadata.get("revision", 0)),
+        position=int(metadata.get("position", 0)),
+        heading=str(metadata.get("heading", "")),
     )
 
 

@@ -16,19 +16,21 @@ from numpy.typing import NDArray
 
 import knowledge.composition
 import knowledge.selectors
-from query.agent import HybridRetriever, LLMClient, Passage, QuotingLLM, RAGAgent
+from knowledge.errors import LibraryReplaced
+from knowledge.selectors import SearchPlace
+from query.agent import HybridRetriever, LLMClient, Passage, QuotingLLM, RAGAgent, Retrieval, Retriever
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectChunks:
     """What a Retriever searches in: the chunks of one project's documents."""
 
-    project_id: UUID
+    place: SearchPlace
     filters: dict[str, Any] | None = None
 
     def hybrid_search(self, embedding: NDArray[np.float32], text: str, k: int) -> Sequence[Passage]:
         found = knowledge.selectors.search_passages(
-            self.project_id, embedding=embedding, text=text, k=k, filters=self.filters
+            self.place, embedding=embedding, text=text, k=k, filters=self.filters
         )
         return [
             Passage(
@@ -42,6 +44,31 @@ class ProjectChunks:
             )
             for passage in found
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRetriever:
+    """Retrieves from whichever library is the project's when it is asked, with the embedder that filled it."""
+
+    project_id: UUID
+    filters: dict[str, Any] | None = None
+
+    def retrieve(self, question: str, top_k: int, *, further_k: int = 0) -> Retrieval:
+        try:
+            return self._retrieve(question, top_k, further_k)
+        except LibraryReplaced:  # between the two steps; it takes hours until the next time
+            return self._retrieve(question, top_k, further_k)
+
+    def _retrieve(self, question: str, top_k: int, further_k: int) -> Retrieval:
+        place = knowledge.selectors.find_place(self.project_id)
+        is_current = place.embedder is knowledge.composition.embedder()
+        retriever = HybridRetriever(
+            place.embedder,
+            ProjectChunks(place, self.filters),
+            # what an operator sets is for the embedder of now
+            relevance_threshold=settings.ENVIRONMENT.relevance_threshold if is_current else None,
+        )
+        return retriever.retrieve(question, top_k, further_k=further_k)
 
 
 def agent_for(project_id: UUID) -> RAGAgent:
@@ -62,12 +89,9 @@ def _release_connection() -> None:
         connection.close()
 
 
-def retriever_for(project_id: UUID, filters: dict[str, Any] | None = None) -> HybridRetriever:
-    return HybridRetriever(
-        knowledge.composition.embedder(),
-        ProjectChunks(project_id, filters),
-        relevance_threshold=settings.ENVIRONMENT.relevance_threshold,
-    )
+def retriever_for(project_id: UUID, filters: dict[str, Any] | None = None) -> Retriever:
+    """What finds the passages that answers of the project are drawn from."""
+    return ProjectRetriever(project_id, filters)
 
 
 @cache

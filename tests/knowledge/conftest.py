@@ -9,11 +9,14 @@ from django.conf import settings as django_settings
 from django.db.models.functions import Now
 
 from knowledge import composition, selectors, services
+from knowledge.embedders.choice import Embedders
 from knowledge.indexing import Indexer
 from knowledge.models import Document, Library
+from knowledge.reindexing import Reindexer
 from knowledge.splitter import HeadingSplitter
+from knowledge.staging import Stager
 from knowledge.vector_store import VectorStore
-from tests.knowledge.fakes import InterruptedStore, Killed, TinyEmbedder, embed
+from tests.knowledge.fakes import InterruptedStore, Killed, TinyEmbedder
 
 # what an indexing calls on the store, in this order
 CALLS = ["ensure_library", "put_document", "put_chunks", "chunk_ids"]
@@ -61,9 +64,22 @@ def indexer(interrupted, tiny) -> Indexer:
 def make_indexer(store: VectorStore, embedder: TinyEmbedder, **options: object) -> Indexer:
     # a piece for each section, however small
     splitter = HeadingSplitter(target_characters=200, code_limit_characters=400, tiny_characters=0)
-    parts = {"store": store, "embedder": embedder, "splitter": splitter, "loader_for": composition.loader_for}
-    parts["extractor_for"] = composition.extractor_for
-    return Indexer(**{**parts, "slice_pieces": 2, **options})
+    embedders = options.pop("embedders", None) or Embedders(embedder)
+    parts = {
+        "store": store,
+        "embedders": embedders,
+        "splitter": splitter,
+        "loader_for": composition.loader_for,
+        "extractor_for": composition.extractor_for,
+        "stager": Stager(store, embedders, slice_pieces=2),
+    }
+    return Indexer(**{**parts, **options})
+
+
+def make_reindexer(store: VectorStore, current: TinyEmbedder, previous: TinyEmbedder | None = None, **options):
+    embedders = Embedders(current, previous)
+    indexer = make_indexer(store, current, embedders=embedders)
+    return Reindexer(store=store, embedders=embedders, indexer=indexer, **options)
 
 
 def sections(count: int, word: str = "word") -> str:
@@ -82,7 +98,8 @@ def stored_ids(store: VectorStore, document: Document) -> set[str]:
 
 
 def search(document: Document, text: str = "word", k: int = 50, **options) -> list[selectors.FoundPassage]:
-    return selectors.search_passages(document.project_id, embedding=embed(text), text=text, k=k, **options)
+    place = selectors.find_place(document.project_id)
+    return selectors.search_passages(place, embedding=place.embedder.embed_query(text), text=text, k=k, **options)
 
 
 def replace(document: Document, **changes) -> None:

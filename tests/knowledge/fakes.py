@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knowledge.vector_store import Hit, Scalar, StoredChunk, StoredDocument, VectorStore
+from knowledge.vector_store import Hit, Scalar, StoredChunk, StoredDocument, StoredText, VectorStore
 
 DIMENSION = 32
 
@@ -34,6 +34,25 @@ class TinyEmbedder:
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
         return embed(text)
+
+
+class WideEmbedder(TinyEmbedder):
+    """Another embedder: of more dimensions, and of another mind about every word."""
+
+    dimension = 2 * DIMENSION
+
+    def __init__(self, fingerprint: str = "wide@1") -> None:
+        super().__init__(fingerprint)
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return widen(super().embed_documents(texts))
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        return widen(super().embed_query(text))
+
+
+def widen(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([np.zeros_like(vectors), vectors[..., ::-1]], axis=-1)
 
 
 class SlowTinyEmbedder(TinyEmbedder):
@@ -89,6 +108,10 @@ class InterruptedStore:
     def count_chunks(self, library_id: str, document_id: str, revision: int) -> int:
         self.before("count_chunks")
         return self._store.count_chunks(library_id, document_id, revision)
+
+    def read_texts(self, library_id: str, document_id: str) -> list[StoredText]:
+        self.before("read_texts")
+        return self._store.read_texts(library_id, document_id)
 
     def delete_chunks(self, library_id: str, ids: Sequence[str]) -> None:
         self.before("delete_chunks")

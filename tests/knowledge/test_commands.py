@@ -55,7 +55,9 @@ class TestIngest:
             ("guide/page.htm", "Third", "https://example.com/docs/guide/page.htm", "indexed"),
             ("index.md", "Welcome", "https://example.com/docs/index.md", "indexed"),
         ]
-        found = selectors.search_passages(project.pk, embedding=embed("the word"), text="the word", k=1)
+        found = selectors.search_passages(
+            selectors.find_place(project.pk), embedding=embed("the word"), text="the word", k=1
+        )
         assert found[0].title == "Welcome"
 
     def test_again_only_what_changed_is_embedded(self, store, tiny, project, docs):

@@ -59,7 +59,7 @@ def test_parts_of_ones_own(use_environment):
 def test_a_content_type_without_a_loader_is_unreadable(use_environment):
     use_environment()
     with pytest.raises(DocumentUnreadable) as refusal:
-        composition.loader_for("application/pdf")
+        composition.loader_for("application/msword")
     assert refusal.value.attr == "content_type"
 
 
@@ -73,7 +73,7 @@ def test_a_content_type_without_a_loader_is_unreadable(use_environment):
         ({"embedder": f"{__name__}.not_callable"}, "EMBEDDER"),
         ({"splitter": "os.no_such_name"}, "SPLITTER"),
         ({"loaders": {"text/html": "nonsense"}}, "LOADERS"),
-        ({"loaders": {"application/pdf": "knowledge.loaders.PlainTextLoader"}}, "LOADERS"),
+        ({"loaders": {"application/msword": "knowledge.loaders.PlainTextLoader"}}, "LOADERS"),
         ({**OPENAI, "embedder_api_key": SecretStr("schlüssel")}, "EMBEDDER_API_KEY"),
         ({"vectordb_api_key": SecretStr("a\nb")}, "VECTORDB_API_KEY"),
         ({"vectordb_url": "vectordb:8003"}, "VECTORDB_URL"),

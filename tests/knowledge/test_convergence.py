@@ -3,15 +3,21 @@ say, and at no moment is a part of a document shown, or one that was deleted."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
+from django.db.models.functions import Now
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from knowledge import selectors, services
-from knowledge.errors import DocumentNotFound, EmbedderUnavailable, VectorStoreUnavailable
-from knowledge.indexing import find_due, name_chunk
-from knowledge.models import Document
+from knowledge.embedders.choice import Embedders
+from knowledge.errors import DocumentNotFound, EmbedderUnavailable, ReindexingRunning, VectorStoreUnavailable
+from knowledge.indexing import find_due
+from knowledge.models import Document, Reindexing
+from knowledge.reindexing import Reindexer, find_due_reindexings
 from knowledge.services import Draft
+from knowledge.staging import name_chunk
 from tests.factories.teams import ProjectFactory
 from tests.knowledge.conftest import make_due, make_indexer, sections, stored_ids
 from tests.knowledge.fakes import Killed, embed
@@ -22,7 +28,8 @@ NAMES = st.sampled_from(["a", "a", "b"])
 PUT = st.tuples(st.just("put"), NAMES, st.tuples(st.integers(1, 5), st.sampled_from(["red", "blue"])))
 METADATA = st.tuples(st.just("metadata"), NAMES, st.integers(0, 3))
 DELETE = st.tuples(st.just("delete"), NAMES, st.none())
-WRITE = st.one_of(PUT, PUT, METADATA, DELETE)
+REINDEX = st.tuples(st.just("reindex"), NAMES, st.none())
+WRITE = st.one_of(PUT, PUT, METADATA, DELETE, REINDEX)
 FAULTS = st.sampled_from(
     [Killed(), Killed(), VectorStoreUnavailable("Down."), EmbedderUnavailable("Down."), ValueError()]
 )
@@ -55,7 +62,12 @@ class World:
             services.delete_document(project=self.project, document_id=document.pk)
             self.stated.pop(name)
 
+    def reindex(self, *_) -> None:
+        with suppress(ReindexingRunning):
+            services.start_reindexing(project=self.project)
+
     def wait(self) -> None:
+        Reindexing.objects.update(advance_after=Now())
         for document in Document.objects.all():
             make_due(document)
 
@@ -76,13 +88,16 @@ class World:
 
         self.embedder.before_each = lambda: before("embed")
         self.store.before = before
-        indexer = make_indexer(self.store, self.embedder, slice_pieces=2)
+        indexer = make_indexer(self.store, self.embedder)
+        reindexer = Reindexer(store=self.store, embedders=Embedders(self.embedder), indexer=indexer)
         to_index, to_erase = find_due(10)
         try:
             for document_id in to_erase:
                 indexer.erase(document_id)
             for document_id in to_index:
                 indexer.index(document_id)
+            for reindexing_id in find_due_reindexings():
+                reindexer.advance(reindexing_id)
         except (Killed, EmbedderUnavailable, ValueError):  # the task ends; an erasure knows no faults but vectordb's
             pass
         finally:
@@ -98,7 +113,9 @@ class World:
 
     def check_what_is_shown(self) -> None:
         self.store.before, before = (lambda call: None), self.store.before
-        found = selectors.search_passages(self.project.pk, embedding=embed("red blue"), text="red blue", k=50)
+        found = selectors.search_passages(
+            selectors.find_place(self.project.pk), embedding=embed("red blue"), text="red blue", k=50
+        )
         self.store.before = before
         live = {str(document.pk): document for document in Document.objects.filter(deleted_at=None)}
         for document_id in {passage.document_id for passage in found}:
@@ -122,6 +139,7 @@ class World:
 @given(ROUNDS)
 def test_any_order_of_writes_work_and_deaths_converges(interrupted, tiny, rounds):
     Document.objects.all().delete()
+    Reindexing.objects.all().delete()
     world = World(interrupted, tiny)
     everything = []
     for (action, name, what), call_number, event, is_time_passing in rounds:
@@ -133,6 +151,7 @@ def test_any_order_of_writes_work_and_deaths_converges(interrupted, tiny, rounds
     world.settle()
 
     assert world.violations == []
+    assert not Reindexing.objects.filter(state="running").exists()
     documents = {document.external_id: document for document in Document.objects.all()}
     assert documents.keys() == world.stated.keys()
     for name, (count, word) in world.stated.items():

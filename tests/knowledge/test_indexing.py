@@ -6,8 +6,9 @@ import pytest
 from django.db import connection
 
 from knowledge import selectors, services
-from knowledge.indexing import Outcome, name_chunk
+from knowledge.indexing import Outcome
 from knowledge.models import Document
+from knowledge.staging import name_chunk
 from tests.factories.knowledge import DocumentFactory
 from tests.knowledge.conftest import make_indexer, replace, search, sections, stored_ids
 

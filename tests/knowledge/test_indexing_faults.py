@@ -9,8 +9,9 @@ from django.utils import timezone
 
 from knowledge import claims, composition
 from knowledge.errors import EmbedderUnavailable, VectorStoreRefused, VectorStoreUnavailable
-from knowledge.indexing import GIVEN_UP, Outcome, find_due, name_chunk
+from knowledge.indexing import GIVEN_UP, OTHER_EMBEDDER, Outcome, find_due
 from knowledge.models import Document, Library
+from knowledge.staging import name_chunk
 from tests.factories.knowledge import DocumentFactory
 from tests.knowledge.conftest import CALLS, kill_before, make_due, make_indexer, replace, search, sections, stored_ids
 from tests.knowledge.fakes import Killed, TinyEmbedder
@@ -210,7 +211,7 @@ class TestAnotherEmbedder:
         assert other.index(second.pk) is Outcome.POSTPONED
         second.refresh_from_db()
         assert second.state == "pending"
-        assert "Set EMBEDDER back" in second.error
+        assert second.error == OTHER_EMBEDDER
         make_due(second)
         assert indexer.index(second.pk) is Outcome.INDEXED
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 
 def search(project, text: str = "word", k: int = 10, **options) -> list[selectors.FoundPassage]:
-    return selectors.search_passages(project.pk, embedding=embed(text), text=text, k=k, **options)
+    return selectors.search_passages(selectors.find_place(project.pk), embedding=embed(text), text=text, k=k, **options)
 
 
 @pytest.fixture
