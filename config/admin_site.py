@@ -37,6 +37,7 @@ SECTIONS: dict[str, list[Entry]] = {
     "What bots know": [
         Entry("knowledge.document", "Documents", "description"),
         Entry("knowledge.library", "Libraries", "database"),
+        Entry("knowledge.reindexing", "Reindexings", "published_with_changes"),
     ],
     "Conversations": [
         Entry("query.thread", "Threads", "forum"),

@@ -9,8 +9,9 @@ from django.http import HttpRequest
 from unfold.contrib.filters.admin import ChoicesRadioFilter
 
 from knowledge import services
-from knowledge.errors import DocumentNotFound
-from knowledge.models import Document, Library
+from knowledge.errors import DocumentNotFound, ReindexingRunning
+from knowledge.models import Document, Library, Reindexing
+from knowledge.reindexing import count_documents
 from teams import audit
 from teams.admin import OnlyToLookAt, OperatorAdmin, PeriodFilter, ReadOnly, RelatedFilter, show_as_label
 
@@ -85,3 +86,60 @@ class LibraryAdmin(OnlyToLookAt, OperatorAdmin[Library]):
     list_filter = [("project", RelatedFilter), ("project__team", RelatedFilter)]
     list_select_related = ["project"]
     search_fields = ["vectordb_id", "project__name", "embedder_fingerprint"]
+    actions = ["reindex"]
+
+    def has_reindex_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("knowledge.change_library")
+
+    @admin.action(description="Index all documents of the project again", permissions=["reindex"])
+    def reindex(self, request: HttpRequest, queryset: QuerySet[Library]) -> None:
+        for library in queryset.select_related("project"):
+            try:
+                reindexing = services.start_reindexing(project=library.project)
+            except ReindexingRunning as exc:
+                messages.error(request, f"{library.project}: {exc}")
+                continue
+            audit.record(reindexing, LogEntry.Action.CREATE, {"done": [None, "begun"]})
+            messages.success(request, f"{library.project}: all documents are being indexed again.")
+
+
+@admin.register(Reindexing)
+class ReindexingAdmin(OnlyToLookAt, OperatorAdmin[Reindexing]):
+    list_display = ["started_at", "project", "state", "total", "done", "failed", "problem", "finished_at"]
+    list_filter = [
+        ("state", ChoicesRadioFilter),
+        ("project", RelatedFilter),
+        ("project__team", RelatedFilter),
+        ("started_at", PeriodFilter),
+    ]
+    list_select_related = ["project"]
+    search_fields = ["project__name"]
+    sortable_by = ["started_at"]
+    readonly_fields = ["progress"]
+    actions = ["cancel"]
+    fieldsets = [
+        (None, {"fields": ["project", "state", "error", "progress"]}),
+        ("Library", {"fields": ["vectordb_id", "embedder_fingerprint", "dimension"]}),
+        ("Times", {"fields": ["started_at", "finished_at"]}),
+    ]
+
+    @admin.display(description="error")
+    def problem(self, reindexing: Reindexing) -> str:
+        return reindexing.error[:80]
+
+    @admin.display(description="documents")
+    def progress(self, reindexing: Reindexing) -> str:
+        counts = count_documents(reindexing)
+        return f"{counts.done} of {counts.total} indexed again, {counts.failed} failed"
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("knowledge.change_reindexing")
+
+    @admin.action(description="Call off", permissions=["cancel"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Reindexing]) -> None:
+        for reindexing in queryset:
+            if services.cancel_reindexing(reindexing.pk):
+                audit.record(reindexing, LogEntry.Action.UPDATE, {"done": [None, "called off"]})
+                messages.success(request, f"{reindexing}: called off, the library of before goes on answering.")
+            else:
+                messages.error(request, f"{reindexing}: it has ended already.")

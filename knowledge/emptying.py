@@ -7,15 +7,18 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from knowledge.models import Document, Library
+from knowledge.models import Document, Library, Reindexing
 
 DOCUMENTS_PER_BATCH = 50  # a document's text may have megabytes
 
 # A worker that has one of them in hand has lost its claim with the row, and writes nothing more.
 _DELETE = """
-DELETE FROM knowledge_document WHERE id IN (
+WITH doomed AS (
     SELECT id FROM knowledge_document WHERE project_id = %s ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+), parts AS (
+    DELETE FROM knowledge_filepart WHERE document_id IN (SELECT id FROM doomed)
 )
+DELETE FROM knowledge_document WHERE id IN (SELECT id FROM doomed)
 """
 
 
@@ -30,6 +33,8 @@ def empty_project(project_id: UUID, is_over: Callable[[], bool]) -> bool:
     if Document.objects.filter(project_id=project_id).exists():  # somebody writes to it at this moment
         return False
     with transaction.atomic():
+        for reindexing in Reindexing.objects.select_for_update().filter(project_id=project_id):
+            reindexing.delete()  # so is the one that it fills
         for library in Library.objects.select_for_update().filter(project_id=project_id):
             library.delete()  # by its row: the library is noted to be deleted (knowledge.libraries)
     return True

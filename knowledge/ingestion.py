@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
@@ -15,10 +16,11 @@ from knowledge.errors import DocumentTooLarge, DocumentUnreadable, FileKindUnsup
 from knowledge.files import content_type_of, find_title, read_file
 from knowledge.indexing import Outcome
 from knowledge.models import Document
-from knowledge.selectors import Progress
+from knowledge.selectors import Progress, ReindexingProgress
 from knowledge.services import Draft, Written
 from teams.models import Project
 
+Seen = TypeVar("Seen")
 POLL_S = 0.5
 # With no document moving for this long, someone should look whether a worker runs; later, waiting makes no sense.
 STALLED_AFTER_S = 30.0
@@ -118,14 +120,52 @@ def wait_for_workers(
 
     Workers are told once more of what stands still. Raises Stalled.
     """
+    return _watch(
+        lambda: selectors.count_progress(document_ids),
+        lambda progress: not progress.pending,
+        stalled_after_s=stalled_after_s,
+        give_up_after_s=give_up_after_s,
+        sleep=sleep,
+        monotonic=monotonic,
+    )
+
+
+def wait_for_reindexings(
+    ids: Sequence[UUID],
+    *,
+    stalled_after_s: float = STALLED_AFTER_S,
+    give_up_after_s: float = GIVE_UP_AFTER_S,
+    sleep: Callable[[float], None] = time.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Iterator[tuple[ReindexingProgress, float]]:
+    """Yield how far these reindexings are together, until none runs; otherwise as `wait_for_workers`."""
+    return _watch(
+        lambda: selectors.count_reindexings(ids),
+        lambda progress: not progress.running,
+        stalled_after_s=stalled_after_s,
+        give_up_after_s=give_up_after_s,
+        sleep=sleep,
+        monotonic=monotonic,
+    )
+
+
+def _watch(
+    look: Callable[[], Seen],
+    is_over: Callable[[Seen], bool],
+    *,
+    stalled_after_s: float,
+    give_up_after_s: float,
+    sleep: Callable[[float], None],
+    monotonic: Callable[[], float],
+) -> Iterator[tuple[Seen, float]]:
     last, moved_at, told_at = None, monotonic(), monotonic()
     while True:
-        progress = selectors.count_progress(document_ids)
+        progress = look()
         now = monotonic()
         if progress != last:
             last, moved_at, told_at = progress, now, now
         yield progress, now - moved_at
-        if not progress.pending:
+        if is_over(progress):
             return
         if now - moved_at >= give_up_after_s:
             raise Stalled

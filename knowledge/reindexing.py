@@ -49,6 +49,10 @@ SUPERSEDED = "The embedder changed meanwhile, and another reindexing was begun."
 CALLED_OFF = "It was called off."
 
 
+class Ended(Exception):
+    """It was called off, or its project deleted, while a turn was taken."""
+
+
 @dataclass(frozen=True, slots=True)
 class DocumentCounts:
     """How far a reindexing is, in documents."""
@@ -79,11 +83,13 @@ class Reindexer:
     def advance(self, reindexing_id: UUID) -> Outcome:
         """Take a turn, unless another worker does. INDEXED: it came to its end, one way or the other."""
         started = self._monotonic()
-        due = _running(reindexing_id).filter(advance_after__lte=Now())
+        due = _running(reindexing_id).filter(advance_after__lte=Now(), project__deleted_at=None)
         if not due.update(advance_after=Now() + LEASE):
             return Outcome.NOTHING_TO_DO
         try:
             return self._advance(Reindexing.objects.get(pk=reindexing_id), started)
+        except (Reindexing.DoesNotExist, Ended):
+            return Outcome.NOTHING_TO_DO
         except ModelFilesInvalid:
             return _postpone(reindexing_id, "Waits for the embedding model.", PAUSE_WITHOUT_MODEL_S)
         except EmbedderChanged as exc:
@@ -117,14 +123,15 @@ class Reindexer:
             ensure_targets(reindexing.project_id, current)
             with transaction.atomic():
                 # whoever publishes a revision at this moment does so before, or sees the new library
-                Library.objects.select_for_update().get(pk=reindexing.project_id)
+                Library.objects.select_for_update().filter(pk=reindexing.project_id).first()
                 _running(reindexing.pk).filter(vectordb_id="").update(
                     vectordb_id=name_library(reindexing.project_id),
                     embedder_fingerprint=current.fingerprint,
                     dimension=current.dimension,
                 )
             reindexing.refresh_from_db()
-        assert reindexing.dimension is not None
+        if reindexing.dimension is None:
+            raise Ended
         self._store.ensure_library(reindexing.vectordb_id, name=reindexing.vectordb_id, dimension=reindexing.dimension)
 
     def _is_time_up(self, started: float) -> bool:
@@ -145,7 +152,9 @@ def end(reindexing_id: UUID, state: Reindexing.State, error: str = "") -> bool:
 
 def find_due_reindexings() -> list[UUID]:
     """The reindexings whose next turn is due."""
-    running = Reindexing.objects.filter(state=Reindexing.State.RUNNING, advance_after__lte=Now())
+    running = Reindexing.objects.filter(
+        state=Reindexing.State.RUNNING, advance_after__lte=Now(), project__deleted_at=None
+    )
     return list(running.order_by("advance_after").values_list("pk", flat=True))
 
 
@@ -202,9 +211,9 @@ def _settle(reindexing: Reindexing) -> bool:
     """Switch to the new library if it holds all that answers are drawn from; whether the reindexing has ended."""
     with transaction.atomic():
         # nothing is published while the project's row is locked
-        library = Library.objects.select_for_update().get(pk=reindexing.project_id)
+        library = Library.objects.select_for_update().filter(pk=reindexing.project_id).first()
         mine = _running(reindexing.pk).select_for_update().first()
-        if mine is None:
+        if library is None or mine is None:  # it was called off, or the project deleted
             return True
         answering = _documents_of(mine).filter(live_revision__isnull=False)
         rebuilt = Q(reindexing_id=mine.pk, rebuilt_revision__gte=F("live_revision"))

@@ -16,6 +16,7 @@ from knowledge import composition
 from knowledge.embedders import Embedder
 from knowledge.errors import DocumentNotFound, EmbedderChanged, LibraryMissing, LibraryReplaced, ReindexingNotFound
 from knowledge.models import Document, Library, Reindexing
+from knowledge.reindexing import count_documents
 from knowledge.vector_store import MAX_RESULTS, Hit, Scalar
 
 # Chunks of a revision that is being replaced, or of a document that is being erased, are found too and dropped.
@@ -35,6 +36,16 @@ class FoundPassage:
     content: str
     score: float
     cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexingProgress:
+    """How many reindexings run, and how far all of them are, in documents."""
+
+    running: int
+    total: int
+    done: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +120,18 @@ def find_reindexing(project_id: UUID) -> Reindexing:
     if reindexing is None:
         raise ReindexingNotFound("The project's documents were never indexed again.")
     return reindexing
+
+
+def count_reindexings(ids: Sequence[UUID]) -> ReindexingProgress:
+    """How far these reindexings are together."""
+    rows = Reindexing.objects.filter(pk__in=ids)
+    counts = [count_documents(each) for each in rows]
+    return ReindexingProgress(
+        running=sum(each.state == Reindexing.State.RUNNING for each in rows),
+        total=sum(each.total for each in counts),
+        done=sum(each.done for each in counts),
+        failed=sum(each.failed for each in counts),
+    )
 
 
 def find_place(project_id: UUID) -> SearchPlace:

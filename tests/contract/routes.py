@@ -136,6 +136,8 @@ CALLS: dict[tuple[str, str], Call] = {
     ("post", DOCUMENTS): Call(
         "ingest", _document, answers=201, probes=(Stray(body=_document_of_the_same_name, answers=200),)
     ),
+    ("get", f"{DOCUMENTS}reindex/"): Call("read"),
+    ("post", f"{DOCUMENTS}reindex/"): Call("ingest", answers=202),
     ("get", f"{DOCUMENTS}<id:document_id>/"): Call("read"),
     ("patch", f"{DOCUMENTS}<id:document_id>/"): Call("ingest", lambda ids: {"title": "Another title"}),
     ("delete", f"{DOCUMENTS}<id:document_id>/"): Call("ingest", answers=204),

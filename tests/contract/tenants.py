@@ -13,6 +13,7 @@ from django.utils import timezone
 import knowledge.composition
 from categorisation.models import ActorKind
 from categorisation.services import Actor, delete_category
+from knowledge.models import Reindexing
 from query.models import Thread
 from teams.models import Project
 from tests.factories.knowledge import DocumentFactory
@@ -47,6 +48,7 @@ def make_tenant(secret: str) -> Tenant:
         metadata={"owner": WORD, "note": secret},
     )
     knowledge.composition.indexer().index(document.pk)
+    Reindexing.objects.create(project=project, state="done", finished_at=timezone.now())
     gone = project.categories.create(title=f"Gone {text}")
     run = delete_category(project_id=project.pk, category_id=gone.pk, actor=Actor(ActorKind.COMMAND, text))
     ids = {

@@ -13,7 +13,8 @@ from django.test import Client
 PROJECT = "/query/v1/projects/{project_id}"
 RUNS = f"{PROJECT}/categorisation/runs/"
 DOCUMENTS = "/knowledge/v1/projects/{project_id}/documents/"
-WITHOUT_A_BODY = ("/pause/", "/resume/", "/cancel/")
+OF_RUNS = ("/pause/", "/resume/", "/cancel/")
+WITHOUT_A_BODY = (*OF_RUNS, "/reindex/")
 
 PROMISED = [
     ("post", f"{PROJECT}/chat"),
@@ -41,6 +42,8 @@ PROMISED = [
     ("post", f"{RUNS}{{run_id}}/cancel/"),
     ("get", DOCUMENTS),
     ("post", DOCUMENTS),
+    ("get", f"{DOCUMENTS}reindex/"),
+    ("post", f"{DOCUMENTS}reindex/"),
     ("get", f"{DOCUMENTS}{{document_id}}/"),
     ("patch", f"{DOCUMENTS}{{document_id}}/"),
     ("delete", f"{DOCUMENTS}{{document_id}}/"),
@@ -91,9 +94,16 @@ def test_a_conflict_is_told_where_one_can_be():
     calls = [(method, path) for method, path in PROMISED if "409" in schema()["paths"][path][method]["responses"]]
     categories = f"{PROJECT}/categories/"
     one = f"{categories}{{category_id}}/"
-    runs = [("post", RUNS), *(("post", f"{RUNS}{{run_id}}{end}") for end in WITHOUT_A_BODY)]
+    runs = [("post", RUNS), *(("post", f"{RUNS}{{run_id}}{end}") for end in OF_RUNS)]
     starts = [("post", f"{categories}preview/"), ("post", f"{categories}reclassify/")]
-    assert calls == [("post", categories), ("put", one), ("patch", one), *starts, *runs]
+    assert calls == [
+        ("post", categories),
+        ("put", one),
+        ("patch", one),
+        *starts,
+        *runs,
+        ("post", f"{DOCUMENTS}reindex/"),
+    ]
 
 
 def test_a_400_is_told_of_a_call_without_a_body_only_where_its_query_can_be_wrong():
@@ -187,7 +197,7 @@ def test_ids_that_answers_give_are_linked_to_the_calls_that_take_them():
     documents = {(method, f"{DOCUMENTS}{{document_id}}/") for method in ("get", "patch", "delete")}
     assert linked["post", DOCUMENTS] == documents
     started = {("post", RUNS), *(("post", f"{PROJECT}/categories/{name}/") for name in ("preview", "reclassify"))}
-    one_run = {("get", f"{RUNS}{{run_id}}/"), *(("post", f"{RUNS}{{run_id}}{end}") for end in WITHOUT_A_BODY)}
+    one_run = {("get", f"{RUNS}{{run_id}}/"), *(("post", f"{RUNS}{{run_id}}{end}") for end in OF_RUNS)}
     assert {start: linked[start] for start in started} == dict.fromkeys(started, one_run)
     assert ("post", "/query/v1/threads/{thread_id}/chat") in linked["post", f"{PROJECT}/chat"]
     every = {call for calls in linked.values() for call in calls}

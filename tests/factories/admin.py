@@ -17,7 +17,8 @@ from categorisation.services import start_backfill
 from categorisation.services.history import SHELL
 from config.beat import find_interval
 from insights.models import Report, ReportPreference
-from knowledge.models import Document, Library
+from knowledge.models import Document, Library, Reindexing
+from knowledge.services import start_reindexing
 from query.criteria import Criterion
 from query.erasing import begin
 from query.models import Erasure, Thread
@@ -65,6 +66,7 @@ MAKERS: dict[type[Model], Callable[[Project], Model]] = {
     ProjectAPIKey: lambda project: services.create_api_key(project=project, name="k", scopes=["read"])[0],
     Document: lambda project: DocumentFactory(project=project),
     Library: make_library,
+    Reindexing: lambda project: start_reindexing(project=project),
     Thread: lambda project: QuestionAnswerFactory(thread__project=project).thread,
     Erasure: lambda project: begin(Criterion(project.pk), asked_by="ada@example.com", announce=False),
     Category: lambda project: project.categories.first(),

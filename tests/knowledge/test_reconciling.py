@@ -11,8 +11,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from knowledge import reconciling, selectors, services
-from knowledge.indexing import Outcome, find_due, name_chunk
+from knowledge.indexing import Outcome, find_due
 from knowledge.models import DiscardedLibrary, Document, Library
+from knowledge.staging import name_chunk
 from tests.factories.knowledge import DocumentFactory
 from tests.factories.teams import ProjectFactory
 from tests.knowledge.conftest import make_due, sections, stored_ids
@@ -83,7 +84,8 @@ def work(indexer) -> None:
 
 
 def search(project, text: str = "section", **options) -> set[tuple[str, str]]:
-    found = selectors.search_passages(project.pk, embedding=embed(text), text=text, k=50, **options)
+    place = selectors.find_place(project.pk)
+    found = selectors.search_passages(place, embedding=embed(text), text=text, k=50, **options)
     return {(passage.document_id, passage.content) for passage in found}
 
 

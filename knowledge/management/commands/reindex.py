@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
-from knowledge import selectors, services, tasks
+from knowledge import selectors, services
 from knowledge.errors import ReindexingNotFound, ReindexingRunning
-from knowledge.ingestion import GIVE_UP_AFTER_S, POLL_S, STALLED_AFTER_S
-from knowledge.management.progress import LEFT, STALLED
+from knowledge.management.progress import show_reindexing
 from knowledge.models import Reindexing
-from knowledge.reindexing import count_documents
 from teams.errors import ProjectNotFound
 from teams.models import Project
 from teams.selectors import find_project
@@ -44,7 +42,7 @@ class Command(BaseCommand):
         begun = [self._start(each) for each in projects]
         self.stdout.write(f"{len(begun)} projects' documents are being indexed again.")
         if wait and begun:
-            self._wait(begun)
+            self._wait([each.pk for each in begun])
 
     def _find_projects(self, project: str | None) -> Sequence[Project]:
         if project is None:
@@ -66,45 +64,17 @@ class Command(BaseCommand):
         except ReindexingNotFound:
             return False
 
-    def _wait(self, begun: Sequence[Reindexing]) -> None:
-        ids = [each.pk for each in begun]
-        counts = [count_documents(each) for each in begun]
-        last, moved_at, told_at = 0, time.monotonic(), time.monotonic()
-        is_told = False
-        with tqdm(total=sum(each.total for each in counts), desc="indexing", unit="document", disable=None) as bar:
-            while True:
-                rows = list(Reindexing.objects.filter(pk__in=ids))
-                counts = [count_documents(each) for each in rows]
-                seen = sum(each.done + each.failed for each in counts)
-                running = [each for each in rows if each.state == Reindexing.State.RUNNING]
-                now = time.monotonic()
-                if seen + len(rows) - len(running) != last:
-                    last, moved_at, told_at, is_told = seen + len(rows) - len(running), now, now, False
-                bar.total = sum(each.total for each in counts)
-                bar.update(seen - bar.n)
-                if not running:
-                    break
-                if now - moved_at >= GIVE_UP_AFTER_S:
-                    self._warn(LEFT)
-                    raise CommandError(f"{len(running)} are not done. {' '.join(each.error for each in running)}".strip())
-                if now - moved_at >= STALLED_AFTER_S and not is_told:
-                    is_told = True
-                    self._warn(STALLED.format(seconds=now - moved_at))
-                if now - told_at >= STALLED_AFTER_S / 6:
-                    told_at = now
-                    tasks.sweep_documents()
-                time.sleep(POLL_S)
-        self._report(rows)
-
-    def _report(self, ended: Sequence[Reindexing]) -> None:
-        left = [each for each in ended if each.state != Reindexing.State.DONE]
+    def _wait(self, ids: Sequence[UUID]) -> None:
+        is_over = show_reindexing(ids, warn=self._warn)
+        left = Reindexing.objects.filter(pk__in=ids).exclude(state=Reindexing.State.DONE)
         for each in left:
             self._warn(f"project {each.project_id}: {each.state}. {each.error}")
-        counts = [count_documents(each) for each in ended]
-        failed = sum(each.failed for each in counts)
-        self.stdout.write(f"{sum(each.done for each in counts)} documents indexed again, {failed} failed.")
-        if left:
+        progress = selectors.count_reindexings(ids)
+        self.stdout.write(f"{progress.done} documents indexed again, {progress.failed} failed.")
+        if left and is_over:
             raise CommandError(f"{len(left)} projects are answered from the libraries of before.")
+        if left:
+            raise CommandError(f"{len(left)} projects are not done.")
 
     def _warn(self, message: str) -> None:
         with tqdm.external_write_mode():
