@@ -105,7 +105,7 @@ class LibraryAdmin(OnlyToLookAt, OperatorAdmin[Library]):
 
 @admin.register(Reindexing)
 class ReindexingAdmin(OnlyToLookAt, OperatorAdmin[Reindexing]):
-    list_display = ["started_at", "project", "state", "total", "done", "failed", "problem", "finished_at"]
+    list_display = ["started_at", "project", "standing", "total", "done", "failed", "problem", "finished_at"]
     list_filter = [
         ("state", ChoicesRadioFilter),
         ("project", RelatedFilter),
@@ -122,6 +122,10 @@ class ReindexingAdmin(OnlyToLookAt, OperatorAdmin[Reindexing]):
         ("Library", {"fields": ["vectordb_id", "embedder_fingerprint", "dimension"]}),
         ("Times", {"fields": ["started_at", "finished_at"]}),
     ]
+
+    @show_as_label("state", {"done": "success", "running": "info", "failed": "danger", "cancelled": "warning"})
+    def standing(self, reindexing: Reindexing) -> str:
+        return reindexing.state
 
     @admin.display(description="error")
     def problem(self, reindexing: Reindexing) -> str:
