@@ -10,23 +10,25 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.apps import apps
 from django.db import connection
+from django.db.models import ForeignKey
 from django.db.models.functions import Now
 from django.test import Client
 from rest_framework.test import APIClient
 
-from categorisation.models import Category, Run, Taxonomy
+from categorisation.models import Category, LabelChange, PreviewThread, Run, Taxonomy
 from categorisation.services import planning, start_backfill, start_preview
 from categorisation.services.history import SHELL
 from knowledge import libraries
 from knowledge.errors import LibraryMissing, VectorStoreUnavailable
-from knowledge.models import DiscardedLibrary, Document, Library
+from knowledge.models import DiscardedLibrary, Document, FilePart, Library, Reindexing
 from knowledge.vector_store import VectorStore
 from query import erasing, services
-from query.models import Erasure, Thread
+from query.models import Erasure, QuestionAnswer, Thread
 from query.tasks import erase_conversations
 from teams import deletion
-from teams.models import Project, ProjectAPIKey, Team, User
+from teams.models import Project, ProjectAPIKey, RateBucket, Team, User
 from teams.tasks import empty_deleted_projects
 from tests.categorisation.two_connections import uncommitted_on_another_connection
 from tests.contract.tenants import OWN, make_tenant
@@ -128,6 +130,33 @@ def test_nothing_of_it_is_left_but_the_record(store: VectorStore):
 def assert_library_is_gone(store: VectorStore, library_id: str) -> None:
     with pytest.raises(LibraryMissing):
         store.hybrid_search(library_id, embedding=embed("x"), text="x", k=1)
+
+
+# Of the tables that refer to projects, or to what does: those that may be large are emptied by their room, the others
+# have a few rows that go with the project's.
+EMPTIED = {Thread, QuestionAnswer, LabelChange, PreviewThread, Document, FilePart, Library, Reindexing, Run, Category}
+FEW = {ProjectAPIKey, RateBucket, Taxonomy, Erasure}
+
+
+def test_no_table_of_a_projects_is_forgotten():
+    """A new one that may be large wants to be emptied by its room (`teams.deletion.register`)."""
+    known = {Project, *EMPTIED, *FEW}
+    referring: set[Any] = {Project}
+    while more := {model for model in apps.get_models() if refers_to(model, referring)} - referring:
+        referring |= more
+    assert referring == known
+
+
+def refers_to(model: Any, others: set[Any]) -> bool:
+    return any(isinstance(field, ForeignKey) and field.related_model in others for field in model._meta.get_fields())
+
+
+def test_files_that_are_still_to_be_read_go_too(project: Project):
+    document = DocumentFactory(project=project)
+    FilePart.objects.create(document=document, position=0, data=b"%PDF")
+    deletion.delete_project(project.pk, asked_by="ada@example.com")
+    assert empty_all()
+    assert not FilePart.objects.exists()
 
 
 def test_others_keep_what_is_theirs(store: VectorStore):
