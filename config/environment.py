@@ -41,7 +41,12 @@ class Environment(BaseSettings):
     session_hours: float = Field(default=12.0, gt=0, le=24 * 365)
     log_level: LogLevel = "INFO"
     log_format: LogFormat = "line"
+    log_texts: bool = False  # questions and answers in the logs, and what exceptions quote of them
     metrics_token: SecretStr | None = None  # who may read /metrics from elsewhere; without one, nobody
+    sentry_dsn: SecretStr | None = None  # where errors are reported to; nowhere without
+    sentry_environment: str = "production"
+    sentry_traces_sample_rate: float = Field(default=0.0, ge=0, le=1)
+    sentry_send_texts: bool = False  # bodies, variables and what exceptions quote: questions, answers, and perhaps keys
     metrics_port: int | None = Field(default=None, ge=1, le=65535)  # a worker's /metrics; none without
 
     # its neighbours
@@ -153,6 +158,11 @@ class Environment(BaseSettings):
     @classmethod
     def database_is_postgresql(cls, value: SecretStr) -> SecretStr:
         return _with_scheme(value, {"postgres", "postgresql"})
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def sentry_is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else _with_scheme(value, {"http", "https"})
 
     @field_validator("celery_broker_url")
     @classmethod

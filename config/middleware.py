@@ -34,6 +34,7 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         given = request_id.accept_or_make(request.headers.get(request_id.HEADER))
+        request.request_id = given  # type: ignore[attr-defined]  # Django's own line on it comes afterwards
         with request_id.serving(given):
             response = self._get_response(request)
         response[request_id.HEADER] = given

@@ -12,6 +12,7 @@ from django.templatetags.static import static
 
 from config import exposure
 from config.environment import read_environment
+from config.error_reports import report_errors
 from observability.logs import configure
 
 django_stubs_ext.monkeypatch()
@@ -320,7 +321,9 @@ CELERY_BEAT_SCHEDULE = {
 
 # -- Logs -------------------------------------------------------------------------------------------------------------
 
-LOGGING = configure(ENVIRONMENT.log_format, ENVIRONMENT.log_level)
+LOGGING = configure(ENVIRONMENT.log_format, ENVIRONMENT.log_level, shows_texts=ENVIRONMENT.log_texts)
+
+report_errors(ENVIRONMENT)
 
 SILENCED_SYSTEM_CHECKS = [
     "security.W005",  # HSTS for subdomains: which other services have names below this one's is the operator's to know

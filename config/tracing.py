@@ -1,4 +1,7 @@
-"""A request's id goes with the messages that it sends, and stands in the lines of the tasks that come of it."""
+"""A request's id goes with the messages that it sends, and stands in the lines of the tasks that come of it.
+
+Workers and beat write the lines that the settings describe, and not Celery's.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from celery import Task
-from celery.signals import before_task_publish, task_postrun, task_prerun
+from celery.signals import before_task_publish, setup_logging, task_postrun, task_prerun
 
 from observability import request_id
 
@@ -19,6 +22,11 @@ def follow_requests_into_tasks() -> None:
     before_task_publish.connect(_send_along, weak=False)
     task_prerun.connect(_begin, weak=False)
     task_postrun.connect(_end, weak=False)
+    setup_logging.connect(_leave_logging_alone, weak=False)
+
+
+def _leave_logging_alone(**_: Any) -> None:
+    """Celery leaves it to whoever listens to this signal; otherwise its --loglevel would win over LOG_LEVEL."""
 
 
 def _send_along(headers: dict[str, Any], **_: Any) -> None:

@@ -1,7 +1,8 @@
-"""gunicorn's access log, which nobody can write lines of his own into."""
+"""gunicorn's logs: nobody can write lines of his own into them, and no question and no key stands there."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -9,9 +10,20 @@ from gunicorn.glogging import Logger
 
 from observability import request_id
 
+_REFUSAL = re.compile(r"(Invalid request from ip=\S+: [^:]+)")  # and then what was sent: a header, say, with a key
+
 
 class EscapingLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
     """Writes the path as it was sent, percent-encoded: decoded, it may hold line ends and control characters."""
+
+    def warning(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """What is wrong with a request is told, and nothing of what it held."""
+        refusal = _REFUSAL.match(str(msg))
+        super().warning(refusal[1] if refusal else msg, *args, **kwargs)
+
+    def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """Without query strings, which may hold questions."""
+        super().exception(msg, *(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in args), **kwargs)
 
     def atoms(self, *arguments: Any) -> dict[str, Any]:
         atoms: dict[str, Any] = super().atoms(*arguments)

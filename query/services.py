@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -15,12 +16,15 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from observability import metrics
+from observability.logs import TEXTS
 from query import composition, selectors
 from query.agent import Answer, Passage, SourcesFound, TextWritten
 from query.errors import ThreadNotFound
 from query.models import QuestionAnswer, Thread
 from query.signals import thread_started
 from teams.models import Project
+
+texts = logging.getLogger(TEXTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ def _save(
     project: Project, question: str, answer: Answer, thread: Thread | None, asker: Asker | None
 ) -> QuestionAnswer:
     _measure(answer)
+    texts.info("asked %r, answered %r", question, answer.text)
     if thread is None:
         return _start_thread(project, question, answer, asker or Asker())
     return _continue_thread(thread, question, answer)

@@ -5,7 +5,7 @@ One folder for each kind of container, to be mounted there and nowhere else:
     service     what the service's processes read as settings, and the passwords that others' files are made of
     postgres    password: its superuser's
     rabbitmq    parley.conf: its user's. Nothing else: RabbitMQ takes every file there for configuration
-    vectordb    VECTORDB_API_KEY; VECTORDB_PREVIOUS_API_KEY while it changes
+    vectordb    VECTORDB_API_KEY, VECTORDB_METRICS_TOKEN; VECTORDB_PREVIOUS_API_KEY while the key changes
     flower      CELERY_BROKER_URL
 """
 
@@ -29,15 +29,16 @@ def make_secrets(folder: Path) -> bool:
     database_password = _make_once(service / "database-password")
     broker_password = _make_once(service / "broker-password")
     vectordb_key = _make_once(service / "VECTORDB_API_KEY")
+    metrics_token = _make_once(service / "METRICS_TOKEN")
     broker_url = f"amqp://parley:{broker_password}@rabbitmq:5672//"
     texts = {
         "service/SECRET_KEY": secrets.token_urlsafe(48),
-        "service/METRICS_TOKEN": secrets.token_urlsafe(32),
         "service/DATABASE_URL": f"postgresql://parley:{database_password}@postgres:5432/parley",
         "service/CELERY_BROKER_URL": broker_url,
         "postgres/password": database_password,
         "rabbitmq/parley.conf": f"default_user = parley\ndefault_pass = {broker_password}\nlog.console = true\n",
         "vectordb/VECTORDB_API_KEY": vectordb_key,
+        "vectordb/VECTORDB_METRICS_TOKEN": metrics_token,
         "flower/CELERY_BROKER_URL": broker_url,
     }
     written = [write_new(folder / name, text) for name, text in texts.items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from types import SimpleNamespace
 
+import pytest
 from gunicorn.config import Config
 
 from deploy.access_log import EscapingLogger
@@ -17,3 +18,31 @@ def test_line_ends_and_control_characters_are_written_encoded():
     request = SimpleNamespace(headers=[])
     atoms = EscapingLogger(Config()).atoms(answer, request, environ, timedelta(seconds=1))
     assert atoms["U"] == "/x%0A2030-01-01%20FAKE%1B%5B31m%00%20%C3%A9"
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("Invalid request from ip=10.0.0.9: Invalid HTTP Header: 'X-API-KEY parley_secret'", "Invalid HTTP Header"),
+        (
+            "Invalid request from ip=2001:db8::1: Invalid HTTP request line: 'GET /?q=secret'",
+            "Invalid HTTP request line",
+        ),
+    ],
+)
+def test_of_a_broken_request_nothing_that_it_held_is_told(caplog: pytest.LogCaptureFixture, written: str, told: str):
+    logger = EscapingLogger(Config())
+    logger.error_log.propagate = True
+    logger.warning(written)
+    logger.warning("Worker %s: %s", 7, "secretive")
+    first, second = caplog.messages[0], caplog.messages[-1]
+    assert first.endswith(f": {told}")
+    assert first.startswith(written.partition(": ")[0])
+    assert second == "Worker 7: secretive"
+
+
+def test_of_a_request_that_failed_the_path_is_told_without_its_query(caplog: pytest.LogCaptureFixture):
+    logger = EscapingLogger(Config())
+    logger.error_log.propagate = True
+    logger.exception("Error handling request %s %s", "GET", "/threads/?search=secret")
+    assert set(caplog.messages) == {"Error handling request GET /threads/"}

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class ServerProcess:
     data: Path
     api_key: str | None = None
     flags: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
     clients: list[Client] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
     url: str = ""
@@ -54,7 +55,8 @@ class ServerProcess:
         return self._process
 
     def start(self) -> ServerProcess:
-        environment = clean_environment(**({} if self.api_key is None else {"VECTORDB_API_KEY": self.api_key}))
+        key = {} if self.api_key is None else {"VECTORDB_API_KEY": self.api_key}
+        environment = clean_environment(**key, **self.settings)
         argv = [sys.executable, "-m", "vectordb", "serve", "--data", str(self.data), "--port", "0", *self.flags]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(argv, env=environment, stdout=log, stderr=log, cwd=REPOSITORY)
@@ -104,8 +106,10 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Start a server on a data folder of this test (the same one when called again)."""
     started: list[ServerProcess] = []
 
-    def start(data: Path = tmp_path / "data", *, api_key: str | None = None, flags: tuple[str, ...] = ()):
-        started.append(ServerProcess(data, api_key, flags))
+    def start(
+        data: Path = tmp_path / "data", *, api_key: str | None = None, flags: tuple[str, ...] = (), **settings: str
+    ):
+        started.append(ServerProcess(data, api_key, flags, settings))
         return started[-1].start()
 
     yield start

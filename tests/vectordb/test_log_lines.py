@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
+import logging.config
 import time
 from collections.abc import Callable
 
 import httpx
+import pytest
 
 from tests.vectordb.conftest import ServerProcess
 from vectordb.client import Client
+from vectordb.errors import StorageFailed
+from vectordb.server.log_lines import LogFormat, describe_logging
 
 StartServer = Callable[..., ServerProcess]
 
@@ -53,3 +59,24 @@ def test_probes_write_no_lines(start_server: StartServer):
     server = start_server()
     assert httpx.get(f"{server.url}/healthz").status_code == 200
     assert "healthz" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("log_format", ["line", "json"])
+@pytest.mark.parametrize("shows_texts", [False, True])
+def test_what_an_exception_quotes_stands_in_no_line_unless_it_is_asked_for(log_format: LogFormat, shows_texts: bool):
+    settings = describe_logging(log_format, shows_texts=shows_texts)
+    stream = settings["handlers"]["stderr"]["stream"] = io.StringIO()
+    settings["root"]["handlers"] = []
+    settings["loggers"] = {"a.room": {"handlers": ["stderr"], "propagate": False}}
+    logging.config.dictConfig(settings)
+    try:
+        try:
+            raise KeyError("a stored text")
+        except KeyError as error:
+            raise StorageFailed("the library's storage failed: IOError") from error
+    except StorageFailed:
+        logging.getLogger("a.room").exception("it failed")
+    written = stream.getvalue()
+    assert ("a stored text" in written) is shows_texts
+    assert "KeyError" in written
+    assert "StorageFailed: the library's storage failed: IOError" in written

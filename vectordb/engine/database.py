@@ -11,6 +11,7 @@ import orjson
 
 from vectordb.engine.clock import read_clock
 from vectordb.engine.library import Library, Stats
+from vectordb.engine.observing import Observer, Unobserved
 from vectordb.engine.writer import Written
 from vectordb.errors import Conflict, DataFolderRefused, Invalid, NotFound, ReadOnly, SnapshotDamaged, VectorDBError
 from vectordb.schemas import LibraryCopy, LibraryCreate, LibraryUpdate
@@ -20,6 +21,7 @@ from vectordb.storage import DataFolder, LibraryFile, LibraryRow, Replacement, p
 _log = logging.getLogger(__name__)
 
 _MAX_QUEUED_BYTES = 256 * 1024 * 1024
+_UNOBSERVED = Unobserved()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -45,15 +47,24 @@ class Database:
     alone.
     """
 
-    def __init__(self, data_dir: Path, *, max_queued_bytes: int = _MAX_QUEUED_BYTES, vfs: str | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        max_queued_bytes: int = _MAX_QUEUED_BYTES,
+        observer: Observer = _UNOBSERVED,
+        vfs: str | None = None,
+    ) -> None:
         """Lock the folder and open everything in it.
 
         The writes that wait for one library may keep `max_queued_bytes` of memory together; more are Unavailable.
+        `observer` is told how long things take.
 
         Raises DataFolderRefused when another process has it, or a library in it cannot be read: to serve the others
         would make this one look as if it had never been.
         """
         self._max_queued_bytes = max_queued_bytes
+        self._observer = observer
         self._vfs = vfs
         self._changing = threading.Condition()
         self._erasing = 0  # libraries that are out of the dict and not yet off the disk
@@ -216,7 +227,7 @@ class Database:
     def _open_copy(self, copy: LibraryCopy, snapshot: Path, folder: Path) -> Library:
         put_copy(copy, snapshot, folder)
         try:
-            library = Library(folder, max_queued_bytes=self._max_queued_bytes, vfs=self._vfs)
+            library = self._open_library(folder)
         except (DataFolderRefused, Invalid) as exc:
             raise SnapshotDamaged(f'the copy of library "{copy.id}" cannot be opened: {exc.detail}') from exc
         if library.row.id != copy.id:
@@ -285,7 +296,7 @@ class Database:
 
     def _open(self, path: Path) -> Library:
         try:
-            library = Library(path, max_queued_bytes=self._max_queued_bytes, vfs=self._vfs)
+            library = self._open_library(path)
         except VectorDBError as exc:
             raise DataFolderRefused(f"the library in {path} cannot be opened: {exc.detail}") from exc
         other = self._libraries.get(library.row.id)
@@ -296,3 +307,6 @@ class Database:
             )
         self._libraries[library.row.id] = library
         return library
+
+    def _open_library(self, folder: Path) -> Library:
+        return Library(folder, max_queued_bytes=self._max_queued_bytes, observer=self._observer, vfs=self._vfs)

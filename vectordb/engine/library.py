@@ -11,6 +11,7 @@ import orjson
 
 from vectordb.engine import write_jobs
 from vectordb.engine.indexes import LibraryIndexes
+from vectordb.engine.observing import Observer
 from vectordb.engine.results import Hit
 from vectordb.engine.searching import Searcher
 from vectordb.engine.sizes import measure_bytes
@@ -52,10 +53,21 @@ class Stats:
     read_only: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a library holds, and what waits for its writer, at one moment."""
+
+    chunks: int
+    bytes_on_disk: int
+    bytes_in_memory: int
+    writes_waiting: int
+    bytes_waiting: int
+
+
 class Library:
     """A library that is open. Reads may come from any thread; writes answer with a future, see `LibraryWriter`."""
 
-    def __init__(self, folder: Path, *, max_queued_bytes: int, vfs: str | None = None) -> None:
+    def __init__(self, folder: Path, *, max_queued_bytes: int, observer: Observer, vfs: str | None = None) -> None:
         """Open the library in `folder` and build its indexes from the record. Raises StorageFailed.
 
         Writes that wait may keep `max_queued_bytes` of memory together.
@@ -67,12 +79,13 @@ class Library:
                 self._row = file.library.read()
                 self._indexes = LibraryIndexes(self._row.dimension, self._row.metric)
                 self._indexes.build(file.chunks.read_for_indexes(_BUILD_BATCH_SIZE, self._row.dimension))
-            self._searcher = Searcher(self._indexes, self._readers)
+            self._searcher = Searcher(self._indexes, self._readers, observer)
             self._writer = LibraryWriter(
                 LibraryFile.open(folder, vfs=vfs),
                 self._indexes.apply,
                 name=self._row.id,
                 max_queued_bytes=max_queued_bytes,
+                observer=observer,
             )
         except BaseException:
             self._readers.close()
@@ -149,6 +162,17 @@ class Library:
             bytes_in_memory=self._indexes.memory_bytes(),
             log_position=position,
             read_only=self._writer.is_read_only,
+        )
+
+    def measure_load(self) -> Load:
+        """Return what operators watch, without asking the file for anything. Raises StorageFailed when it is gone."""
+        writes, size_bytes = self._writer.queued
+        return Load(
+            chunks=len(self._indexes.vectors),
+            bytes_on_disk=measure_folder(self.folder),
+            bytes_in_memory=self._indexes.memory_bytes(),
+            writes_waiting=writes,
+            bytes_waiting=size_bytes,
         )
 
     def require_log_position(self, position: int | None) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from vectordb.engine.fusion import fuse_rankings
 from vectordb.engine.indexes import LibraryIndexes
+from vectordb.engine.observing import Observer, timed_step
 from vectordb.engine.results import Hit, HitScores
 from vectordb.schemas import Condition, FloatArray, HybridSearchRequest, IdArray, SearchRequest
 from vectordb.storage import LibraryFile, ReaderPool
@@ -27,16 +28,18 @@ Ranker = Callable[[int], tuple[IdArray, FloatArray]]
 class Searcher:
     """Answers searches from the indexes and a reader's connection."""
 
-    def __init__(self, indexes: LibraryIndexes, readers: ReaderPool) -> None:
+    def __init__(self, indexes: LibraryIndexes, readers: ReaderPool, observer: Observer) -> None:
         self._indexes = indexes
         self._readers = readers
+        self._observer = observer
 
     def search(self, queries: FloatArray, request: SearchRequest) -> list[list[Hit]]:
         """Return the hits of each row of `queries` (q, d)."""
         with self._readers.reader() as file:
-            allowed = _match(file, request.filter)
+            allowed = self._match(file, request.filter)
             if request.group_by is None:
-                numbers, scores = self._indexes.vectors.search(queries, request.k, allowed=allowed)
+                with timed_step(self._observer, "vectors"):
+                    numbers, scores = self._indexes.vectors.search(queries, request.k, allowed=allowed)
                 ranked = [_unpad(*row) for row in zip(numbers, scores, strict=True)]
             else:
                 ranked = [
@@ -44,16 +47,18 @@ class Searcher:
                     for query in queries
                 ]
             kept = [_keep_above(*row, request.score_threshold) for row in ranked]
-            return _read_hits(file, kept, with_embedding="embedding" in request.include)
+            with timed_step(self._observer, "payload"):
+                return _read_hits(file, kept, with_embedding="embedding" in request.include)
 
     def search_hybrid(self, query: FloatArray, request: HybridSearchRequest) -> list[Hit]:
         """Return the hits for `query` (d,) and the words of `request.text`, joined by reciprocal rank."""
         with self._readers.reader() as file:
-            allowed = _match(file, request.filter)
+            allowed = self._match(file, request.filter)
 
             def rank(depth: int) -> tuple[IdArray, FloatArray]:
                 by_vector, _ = self._rank(query, depth, allowed)
-                by_words, _ = _unpad(*self._indexes.words.search(request.text, depth, allowed=allowed))
+                with timed_step(self._observer, "words"):
+                    by_words, _ = _unpad(*self._indexes.words.search(request.text, depth, allowed=allowed))
                 return fuse_rankings([by_vector, by_words])
 
             depth = max(FUSION_DEPTH, _FUSION_DEPTH_PER_K * request.k)
@@ -65,10 +70,18 @@ class Searcher:
             numbers, scores = _keep_above(numbers, scores, request.score_threshold)
             explained = self._explain(query, request.text, numbers) if "scores" in request.include else {}
             with_embedding = "embedding" in request.include
-            return _read_hits(file, [(numbers, scores)], with_embedding=with_embedding, explained=explained)[0]
+            with timed_step(self._observer, "payload"):
+                return _read_hits(file, [(numbers, scores)], with_embedding=with_embedding, explained=explained)[0]
+
+    def _match(self, file: LibraryFile, condition: Condition | None) -> IdArray | None:
+        if condition is None:
+            return None
+        with timed_step(self._observer, "filter"):
+            return file.chunks.match(condition)
 
     def _rank(self, query: FloatArray, depth: int, allowed: IdArray | None) -> tuple[IdArray, FloatArray]:
-        numbers, scores = self._indexes.vectors.search(query[np.newaxis, :], depth, allowed=allowed)
+        with timed_step(self._observer, "vectors"):
+            numbers, scores = self._indexes.vectors.search(query[np.newaxis, :], depth, allowed=allowed)
         return _unpad(numbers[0], scores[0])
 
     def _group(
@@ -102,10 +115,6 @@ class Searcher:
         text_numbers, text_scores = _unpad(*self._indexes.words.search(text, len(among), allowed=among))
         by_words = dict(zip(text_numbers.tolist(), text_scores.tolist(), strict=True))
         return {number: HitScores(by_vector.get(number), by_words.get(number)) for number in numbers.tolist()}
-
-
-def _match(file: LibraryFile, condition: Condition | None) -> IdArray | None:
-    return None if condition is None else file.chunks.match(condition)
 
 
 def _unpad(numbers: IdArray, scores: FloatArray) -> tuple[IdArray, FloatArray]:

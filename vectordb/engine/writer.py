@@ -25,6 +25,7 @@ import apsw
 
 from vectordb.engine.clock import read_clock
 from vectordb.engine.indexes import IndexChanges
+from vectordb.engine.observing import Observer
 from vectordb.errors import ReadOnly, StorageFailed, Unavailable, VectorDBError
 from vectordb.storage.connection import savepoint, translated_errors
 from vectordb.storage.library_file import LibraryFile
@@ -83,7 +84,13 @@ class LibraryWriter:
     """Runs jobs on the library's file, one transaction for as many as are waiting."""
 
     def __init__(
-        self, file: LibraryFile, apply_changes: Callable[[IndexChanges], None], *, name: str, max_queued_bytes: int
+        self,
+        file: LibraryFile,
+        apply_changes: Callable[[IndexChanges], None],
+        *,
+        name: str,
+        max_queued_bytes: int,
+        observer: Observer,
     ) -> None:
         """`max_queued_bytes` bounds what waits or is being written, but for a job that comes when there is nothing."""
         self._file = file
@@ -91,6 +98,7 @@ class LibraryWriter:
         self._name = name
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(_MOST_WAITING_JOBS)
         self._max_queued_bytes = max_queued_bytes
+        self._observer = observer
         self._queued_bytes = 0
         self._failure: str | None = None
         self._closing = False
@@ -106,6 +114,11 @@ class LibraryWriter:
     def is_read_only(self) -> bool:
         """Whether storage failed, so that writes are refused."""
         return self._failure is not None
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """How many jobs wait, and the bytes that they and those being written keep in memory."""
+        return self._waiting.qsize(), self._queued_bytes
 
     def submit(self, job: Job[T], *, size_bytes: int = 0) -> "Future[Written[T]]":
         """Queue a job; its future ends when the write is durable and searchable, or with what refused it.
@@ -254,7 +267,9 @@ class LibraryWriter:
             group.changes.merge(session.changes)
             group.erases = group.erases or session.erases
             group.done.append((waiting.future, Written(value, position)))
+        started = time.perf_counter()
         self._file.connection.execute("COMMIT")
+        self._observer.note_commit(time.perf_counter() - started)
         return group
 
     def _tidy_log(self, erases: bool) -> None:

@@ -1,15 +1,26 @@
-"""One line for each request, by the id that its caller gave it or a new one."""
+"""One line for each request, by the id that its caller gave it or a new one; and of what fails, nothing that it quotes.
+
+An exception's message may hold a text that somebody stored or asked for: it stands in the log only with
+VECTORDB_LOG_TEXTS.
+"""
 
 import logging
 import re
 import time
+import traceback
 import uuid
+from collections.abc import Iterator
 from contextvars import ContextVar
+from types import TracebackType
 from typing import Any, Literal
 
+from pythonjsonlogger.json import JsonFormatter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vectordb.errors import VectorDBError
+
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 LogFormat = Literal["line", "json"]
 HEADER = "X-Request-ID"
 _LINE = "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"
@@ -65,11 +76,40 @@ class _NameRequest(logging.Filter):
         return True
 
 
-def describe_logging(log_format: LogFormat) -> dict[str, Any]:
+class _LineFormatter(logging.Formatter):
+    def formatException(self, ei: _ExcInfo) -> str:  # type: ignore[override]  # noqa: N802  # logging's own name
+        return _write_exception(ei)
+
+
+class _ObjectFormatter(JsonFormatter):
+    def formatException(self, ei: _ExcInfo) -> str:  # type: ignore[override]  # noqa: N802
+        return _write_exception(ei)
+
+
+def _write_exception(exc_info: _ExcInfo) -> str:
+    return "".join(_describe(exc_info[1], exc_info[2], set())).rstrip("\n")
+
+
+def _describe(error: BaseException | None, frames: TracebackType | None, seen: set[int]) -> Iterator[str]:
+    """Give the lines of a traceback, what led to it first; an exception of ours with its message, others without."""
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if earlier is not None:
+        yield from _describe(earlier, earlier.__traceback__, seen)
+        yield "\nWhich led to:\n\n"
+    yield "Traceback (most recent call last):\n"
+    yield from traceback.format_tb(frames)
+    yield f"{type(error).__name__}: {error}\n" if isinstance(error, VectorDBError) else f"{type(error).__name__}\n"
+
+
+def describe_logging(log_format: LogFormat, *, shows_texts: bool = False) -> dict[str, Any]:
     """Return what `logging.config.dictConfig` wants: lines on stderr, for people or as JSON, each with its request."""
+    line, json = (logging.Formatter, JsonFormatter) if shows_texts else (_LineFormatter, _ObjectFormatter)
     formatters: dict[str, Any] = {
-        "line": {"format": _LINE},
-        "json": {"()": "pythonjsonlogger.json.JsonFormatter", "format": _JSON, "rename_fields": _JSON_NAMES},
+        "line": {"()": line, "fmt": _LINE},
+        "json": {"()": json, "fmt": _JSON, "rename_fields": _JSON_NAMES},
     }
     handler = {"class": "logging.StreamHandler", "formatter": log_format, "filters": ["request"]}
     return {

@@ -12,6 +12,7 @@ from vectordb.engine import Database, Snapshots
 from vectordb.errors import DataFolderRefused
 from vectordb.server.app import create_app
 from vectordb.server.log_lines import describe_logging
+from vectordb.server.metrics import ServerMetrics
 from vectordb.server.settings import Settings
 from vectordb.storage import SnapshotFolder
 
@@ -25,10 +26,11 @@ _GRACE_S = 20
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. Writes that are under way are finished."""
-    logging.config.dictConfig(describe_logging(settings.log_format))
+    logging.config.dictConfig(describe_logging(settings.log_format, shows_texts=settings.log_texts))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    metrics = ServerMetrics()
     try:
-        database, snapshots = _open(settings)
+        database, snapshots = _open(settings, metrics)
     except DataFolderRefused as exc:
         _log.error("%s", exc.detail)
         return 1
@@ -39,7 +41,14 @@ def serve(settings: Settings) -> int:
         snapshots.close()
         database.close()
         return 1
-    app = create_app(database, snapshots, api_keys=settings.api_keys, max_body_bytes=settings.max_body_bytes)
+    app = create_app(
+        database,
+        snapshots,
+        metrics,
+        api_keys=settings.api_keys,
+        metrics_token=settings.metrics_token and settings.metrics_token.get_secret_value(),
+        max_body_bytes=settings.max_body_bytes,
+    )
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -60,8 +69,8 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-def _open(settings: Settings) -> tuple[Database, Snapshots]:
-    database = Database(settings.data, max_queued_bytes=settings.max_queued_bytes)
+def _open(settings: Settings, metrics: ServerMetrics) -> tuple[Database, Snapshots]:
+    database = Database(settings.data, max_queued_bytes=settings.max_queued_bytes, observer=metrics)
     try:
         folder = SnapshotFolder(settings.snapshots_dir or settings.data / "snapshots")
     except DataFolderRefused:

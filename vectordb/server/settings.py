@@ -21,8 +21,10 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8003
     api_key: SecretStr | None = None
     previous_api_key: SecretStr | None = None
+    metrics_token: SecretStr | None = None
     max_body_bytes: Annotated[int, Field(ge=1_024, le=2**31)] = 128 * 1024 * 1024
     log_format: LogFormat = "line"
+    log_texts: bool = False
     max_queued_bytes: Annotated[int, Field(ge=1_024, le=2**40)] = 256 * 1024 * 1024
 
     @field_validator("data", "snapshots_dir", mode="before")
@@ -33,7 +35,7 @@ class Settings(BaseSettings):
             raise PydanticCustomError("data_empty", "must name a folder, and not be empty")
         return value
 
-    @field_validator("api_key", "previous_api_key")
+    @field_validator("api_key", "previous_api_key", "metrics_token")
     @classmethod
     def require_a_key_for_headers(cls, value: SecretStr | None) -> SecretStr | None:
         """Take an empty key for none; refuse one that no header can carry, which nobody could ever send."""
