@@ -66,7 +66,10 @@ def test_each_neighbour_has_the_password_that_the_service_uses(folder: Path):
     assert user == "default_user = parley"
     assert found["CELERY_BROKER_URL"] == f"amqp://parley:{password.partition(' = ')[2]}@rabbitmq:5672//"
     assert read_secrets(folder / "flower", {}) == {"CELERY_BROKER_URL": found["CELERY_BROKER_URL"]}
-    assert read_secrets(folder / "vectordb", {}) == {"VECTORDB_API_KEY": found["VECTORDB_API_KEY"]}
+    assert read_secrets(folder / "vectordb", {}) == {
+        "VECTORDB_API_KEY": found["VECTORDB_API_KEY"],
+        "VECTORDB_METRICS_TOKEN": found["METRICS_TOKEN"],
+    }
     assert len(found["SECRET_KEY"]) >= 50  # what Django asks of one
 
 

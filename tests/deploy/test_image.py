@@ -203,7 +203,7 @@ def test_each_container_sees_its_own_secrets_alone(stack: Stack):
         found = stack.running[name].execute("/bin/sh", "-c", "cd $SECRETS_DIR && cat * >/dev/null && ls")
         return found.stdout.split()
 
-    assert secrets_of("vectordb") == ["VECTORDB_API_KEY"]
+    assert secrets_of("vectordb") == ["VECTORDB_API_KEY", "VECTORDB_METRICS_TOKEN"]
     assert secrets_of("flower") == ["CELERY_BROKER_URL"]
     assert "SECRET_KEY" in secrets_of("service")
 

@@ -80,6 +80,8 @@ def test_every_answer_is_as_the_description_says(http, description):
     one = "/v1/libraries/{library_id}"
     call("GET", "/healthz", 200)
     call("GET", "/readyz", 200)
+    assert http.get("/metrics").headers["content-type"].startswith("text/plain")
+    seen.add(("GET", "/metrics"))
     new = {"name": "described", "dimension": 4, "metric": "cosine", "metadata": {"a": 1}, "index": {"type": "flat"}}
     lib = call("POST", "/v1/libraries", 201, body=new)["id"]
     call("GET", "/v1/libraries?limit=1", 200)

@@ -18,6 +18,7 @@ from vectordb.errors import StorageFailed
 from vectordb.server.log_lines import LogFormat, describe_logging
 
 StartServer = Callable[..., ServerProcess]
+STORED = "a text that somebody stored"
 
 
 def read_log(server: ServerProcess, awaited: str) -> str:
@@ -71,12 +72,12 @@ def test_what_an_exception_quotes_stands_in_no_line_unless_it_is_asked_for(log_f
     logging.config.dictConfig(settings)
     try:
         try:
-            raise KeyError("a stored text")
+            raise KeyError(STORED)
         except KeyError as error:
             raise StorageFailed("the library's storage failed: IOError") from error
     except StorageFailed:
         logging.getLogger("a.room").exception("it failed")
     written = stream.getvalue()
-    assert ("a stored text" in written) is shows_texts
+    assert (STORED in written) is shows_texts
     assert "KeyError" in written
     assert "StorageFailed: the library's storage failed: IOError" in written

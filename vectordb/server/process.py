@@ -46,7 +46,7 @@ def serve(settings: Settings) -> int:
         snapshots,
         metrics,
         api_keys=settings.api_keys,
-        metrics_token=settings.metrics_token and settings.metrics_token.get_secret_value(),
+        metrics_token=settings.metrics_token.get_secret_value() if settings.metrics_token else None,
         max_body_bytes=settings.max_body_bytes,
     )
     config = uvicorn.Config(
