@@ -12,7 +12,7 @@ from tests.observability.figures import Figures, scrape
 from tests.vectordb.conftest import ServerProcess, hold_writer, make_chunk, make_vector
 from vectordb.engine import Database
 from vectordb.schemas import ChunkInput, DocumentCreate, LibraryCreate
-from vectordb.server.metrics import _Libraries
+from vectordb.server.metrics import Libraries
 
 StartServer = Callable[..., ServerProcess]
 KEY, TOKEN = "a-key", "a-token"
@@ -68,18 +68,18 @@ def test_writes_that_wait_are_told(database: Database):
     library.create_document(DocumentCreate(id="doc", name="The document")).result()
     go_on = hold_writer(library)
     waiting = [library.upsert_chunks([ChunkInput(**make_chunk(n).model_dump())]) for n in range(3)]
-    told = {metric.name: metric.samples[0].value for metric in _Libraries(database).collect()}
+    told = {metric.name: metric.samples[0].value for metric in Libraries(database).collect()}
     go_on.set()
     for each in waiting:
         each.result()
     assert told["vectordb_writes_waiting"] == 3
     assert told["vectordb_writes_waiting_bytes"] > 3 * 16
-    after = {metric.name: metric.samples[0].value for metric in _Libraries(database).collect()}
+    after = {metric.name: metric.samples[0].value for metric in Libraries(database).collect()}
     assert after["vectordb_writes_waiting"] == after["vectordb_writes_waiting_bytes"] == 0
 
 
 def test_a_library_that_is_deleted_meanwhile_is_left_out(database: Database, tmp_path: Path):
     library = database.create_library(LibraryCreate(id="lib", name="a library", dimension=4))
     library.folder = tmp_path / "gone"
-    told = {metric.name: metric.samples[0].value for metric in _Libraries(database).collect()}
+    told = {metric.name: metric.samples[0].value for metric in Libraries(database).collect()}
     assert told["vectordb_libraries"] == 0

@@ -68,7 +68,7 @@ class ServerMetrics:
         self._commit_seconds.observe(seconds)
 
 
-class _Libraries(Collector):
+class Libraries(Collector):
     """What all libraries hold together, at the moment of asking."""
 
     def __init__(self, database: Database) -> None:
@@ -137,7 +137,7 @@ async def metrics(request: Request) -> Response:
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
 
     def write() -> bytes:
-        return encode(_All(counted.registry, _Libraries(database_of(request))))
+        return encode(_All(counted.registry, Libraries(database_of(request))))
 
     return Response(await threads_of(request).read(write), media_type=content_type)
 
