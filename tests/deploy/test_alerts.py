@@ -77,6 +77,6 @@ def test_every_task_in_the_alerts_exists():
 
 def test_every_figure_in_the_guide_exists(labels_of: dict[str, set[str]]):
     guide = (ROOT / "docs" / "operations.md").read_text()
-    named = {name for name in re.findall(r"`((?:parley|vectordb)_[a-z_]+)", guide)}
+    named = set(re.findall(r"`((?:parley|vectordb)_[a-z_]+)", guide))
     assert len(named) > 10
     assert named <= set(labels_of)
