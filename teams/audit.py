@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from auditlog.models import LogEntry
@@ -18,7 +19,7 @@ from auditlog.registry import auditlog
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
-from django.db.models.signals import pre_save
+from django.db.models.signals import m2m_changed, pre_save
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -28,6 +29,7 @@ from teams.models import Project, ProjectAPIKey, Team, User
 
 NOT_SHOWN = "(not recorded)"
 NO_REQUEST = "command line or background work"
+MOST_NAMES = 100  # of what was added to a row, or taken from it, at once
 ENTRIES_A_BATCH = 5_000
 _request: ContextVar[HttpRequest | None] = ContextVar("audited_request", default=None)
 
@@ -45,13 +47,46 @@ def on_behalf_of(request: HttpRequest) -> Iterator[None]:
 def record_changes_of(
     model: type[models.Model], fields: Sequence[str], *, only_that: Sequence[str] = (), many: Collection[str] = ()
 ) -> None:
-    """Record the fields' values, of `only_that` only that they changed; `many` are many-to-many relations."""
+    """Record the fields' values, of `only_that` only that they changed; `many` are many-to-many relations, from both
+    of their ends."""
     auditlog.register(
         model,
         include_fields=[*fields, *only_that],
         mask_fields=list(only_that),
         mask_callable="teams.audit.hide",
-        m2m_fields=set(many),
+    )
+    for name in many:
+        field = model._meta.get_field(name)
+        assert isinstance(field, models.ManyToManyField)
+        m2m_changed.connect(
+            partial(_record_relation, field),
+            sender=field.remote_field.through,
+            weak=False,
+            dispatch_uid=f"audit {field}",
+        )
+
+
+def _record_relation(field: models.ManyToManyField[Any, Any], instance: models.Model, **signal: Any) -> None:
+    """In the place of django-auditlog's own, which takes a clearing for the loss of every row that there is."""
+    accessor = field.remote_field.get_accessor_name() if signal["reverse"] else field.name
+    if accessor is None:
+        return
+    match signal["action"]:
+        case "post_add" | "post_remove":
+            rows = signal["model"]._default_manager.filter(pk__in=signal["pk_set"])
+        case "pre_clear":
+            rows = getattr(instance, accessor).all()
+        case _:
+            return
+    names = [str(row) for row in rows[: MOST_NAMES + 1]]
+    if not names:
+        return
+    shown = names[:MOST_NAMES] + (["and more"] if len(names) > MOST_NAMES else [])
+    operation = "add" if signal["action"] == "post_add" else "remove"
+    LogEntry.objects.log_create(
+        instance,
+        action=LogEntry.Action.UPDATE,
+        changes={accessor: {"type": "m2m", "operation": operation, "objects": shown}},
     )
 
 

@@ -91,7 +91,7 @@ def build_environment(
     if stack.brings_postgres:
         defaults["DATABASE_URL"] = database_url
     if stack.brings_broker:
-        defaults["CELERY_BROKER_URL"] = broker_url
+        defaults |= {"CELERY_BROKER_URL": broker_url, "FLOWER_URL": f"http://localhost:{stack.flower_port}"}
     if stack.brings_vectordb:
         defaults |= {"VECTORDB_URL": stack.vectordb_url, "VECTORDB_API_KEY": keys["VECTORDB_API_KEY"]}
     return defaults | {name: value for name, value in environ.items() if value or name not in defaults}

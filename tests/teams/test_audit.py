@@ -76,9 +76,23 @@ def test_a_membership_is_recorded(admin_client: Client):
     user.teams.add(team)
     assert newest().changes == {"teams": {"type": "m2m", "operation": "add", "objects": ["Acme"]}}
     user.teams.remove(team)
-    assert newest().changes["teams"]["operation"] == "delete"
+    assert newest().changes["teams"]["operation"] == "remove"
     page = admin_client.get(f"{TRAIL}{newest().pk}/change/").content.decode()
-    assert "delete Acme" in page
+    assert "remove Acme" in page
+
+
+def test_a_team_that_lets_go_of_its_users_names_these_and_no_others(monkeypatch: pytest.MonkeyPatch):
+    team, (member, other) = TeamFactory(), UserFactory.create_batch(2)
+    team.users.add(member)
+    UserFactory()
+    team.users.clear()
+    assert newest().changes == {"users": {"type": "m2m", "operation": "remove", "objects": [member.email]}}
+    count = LogEntry.objects.count()
+    team.users.clear()
+    assert LogEntry.objects.count() == count
+    monkeypatch.setattr(audit, "MOST_NAMES", 1)
+    team.users.add(member, other)
+    assert newest().changes["users"]["objects"][1:] == ["and more"]
 
 
 def everything_recorded() -> str:
