@@ -92,7 +92,7 @@ class LabelledThreadAdmin(ThreadAdmin):
     """Conversations, whose label alone can be changed: by whoever does it here, as a person's decision."""
 
     form = LabelForm
-    list_display = ["asked", "project", "label", "certainty", "created_at"]
+    list_display = ["asked", "project", "label", "certainty", "began"]
     inlines = [*ThreadAdmin.inlines, LabelChangeInline]
     list_filter = [*ThreadAdmin.list_filter, ClassificationFilter]
     readonly_fields = [field.name for field in Thread._meta.fields if field.name != "category"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -12,7 +13,7 @@ from django.utils.text import Truncator
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesRadioFilter
 
 from query import erasing
-from query.models import FIRST_QUESTION_WORDS, QuestionAnswer, Thread
+from query.models import CREATED_AT_BY_UTC, FIRST_QUESTION_WORDS, QuestionAnswer, Thread
 from teams.admin import OperatorAdmin, PagedStackedInline, PeriodFilter, ReadOnly, RelatedFilter, read_id, show_as_label
 from teams.models import User
 
@@ -28,27 +29,51 @@ class QuestionAnswerInline(ReadOnly, PagedStackedInline[QuestionAnswer, Thread])
     can_delete = False
 
 
+class UncertainFilter(BooleanRadioFilter):  # type: ignore[misc]  # unfold has no types
+    """Whether the bot was uncertain."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = "uncertain answers"
+
+
+class BeganFilter(PeriodFilter):
+    """By when they began, in the order of the list."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> QuerySet[Thread]:
+        return self.restrict(queryset.alias(began=CREATED_AT_BY_UTC), "began")
+
+
 @admin.register(Thread)
 class ThreadAdmin(ReadOnly, OperatorAdmin[Thread]):
-    list_display = ["asked", "project", "category", "category_source", "certainty", "created_at"]
+    list_display = ["asked", "project", "category", "category_source", "certainty", "began"]
     list_filter = [
         ("project", RelatedFilter),
         ("project__team", RelatedFilter),
         ("category_source", ChoicesRadioFilter),
-        ("is_uncertain", BooleanRadioFilter),
-        ("created_at", PeriodFilter),
+        ("is_uncertain", UncertainFilter),
+        ("created_at", BeganFilter),
     ]
     list_select_related = ["project", "category"]
     search_fields = ["first_question"]
     search_help_text = "Words of the first question, or a conversation's id"
-    sortable_by = ["created_at"]
+    sortable_by = ["began"]
     list_disable_select_all = True
     is_audited = False
     inlines = [QuestionAnswerInline]
 
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """Newest first, by an index of all threads, or of a project's."""
+        is_of_one_project = bool(request.GET.get("project__id__exact"))
+        return ["-created_at" if is_of_one_project else CREATED_AT_BY_UTC.desc(), "-id"]
+
     @admin.display(description="first question")
     def asked(self, thread: Thread) -> str:
         return Truncator(thread.first_question).chars(LONGEST_SHOWN)
+
+    @admin.display(description="created at", ordering=CREATED_AT_BY_UTC)
+    def began(self, thread: Thread) -> datetime:
+        return thread.created_at
 
     @show_as_label("answers", {"uncertain": "warning"})
     def certainty(self, thread: Thread) -> str:

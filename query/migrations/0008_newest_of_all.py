@@ -1,7 +1,9 @@
 from django.db import migrations, models
-from django.db.models import F, OrderBy
+from django.db.models import F, Func, OrderBy, Value
 
 from schema.operations import AddIndexConcurrently
+
+CREATED_AT_BY_UTC = Func(Value("UTC"), F("created_at"), function="timezone", output_field=models.DateTimeField())
 
 
 class Migration(migrations.Migration):
@@ -15,10 +17,9 @@ class Migration(migrations.Migration):
         AddIndexConcurrently(
             "thread",
             models.Index(
-                OrderBy(F("created_at"), descending=True),
+                OrderBy(CREATED_AT_BY_UTC, descending=True),
                 OrderBy(F("id"), descending=True),
                 name="thread_newest_of_all",
             ),
         ),
-        migrations.AlterField("thread", "is_uncertain", models.BooleanField(default=False, verbose_name="uncertain")),
     ]

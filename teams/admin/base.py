@@ -116,12 +116,16 @@ class PeriodFilter(RangeDateFilter):  # type: ignore[misc]
     """From one day to another, both included, by UTC."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return self.restrict(queryset, self.field_path)
+
+    def restrict(self, queryset: QuerySet[Any], column: str) -> QuerySet[Any]:
+        """The rows whose column lies in the period."""
         first = _midnight(self.used_parameters.get(f"{self.parameter_name}_from"))
         last = _midnight(self.used_parameters.get(f"{self.parameter_name}_to"))
         if first is not None:
-            queryset = queryset.filter(**{f"{self.field_path}__gte": first})
+            queryset = queryset.filter(**{f"{column}__gte": first})
         if last is not None:
-            queryset = queryset.filter(**{f"{self.field_path}__lt": last + timedelta(days=1)})
+            queryset = queryset.filter(**{f"{column}__lt": last + timedelta(days=1)})
         return queryset
 
 

@@ -87,7 +87,13 @@ def read_a_thread() -> None:
     Thread.objects.first()
 
 
-def test_a_migration_gives_way_and_comes_back(transactional_db: None):
+@pytest.fixture
+def without_the_newest_index(transactional_db: None) -> None:
+    """It is dropped without blocking anybody, and waits for the reader as long as it takes."""
+    call_command("migrate", "query", "0007", verbosity=0)
+
+
+def test_a_migration_gives_way_and_comes_back(without_the_newest_index: None):
     said, pauses = StringIO(), []
     with uncommitted_on_another_connection(read_a_thread) as commit:
 
@@ -104,7 +110,7 @@ def test_a_migration_gives_way_and_comes_back(transactional_db: None):
     assert "another transaction is in the way" in said.getvalue()
 
 
-def test_a_migration_that_finds_no_way_says_who_stands_in_it(transactional_db: None):
+def test_a_migration_that_finds_no_way_says_who_stands_in_it(without_the_newest_index: None):
     with uncommitted_on_another_connection(read_a_thread):
         command = Command(pause=lambda duration_s: None)
         with pytest.raises(CommandError) as refused:

@@ -13,6 +13,7 @@ from django.contrib.auth.models import Permission
 from django.contrib.sessions.models import Session
 from django.contrib.staticfiles import finders
 from django.core import serializers
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -179,6 +180,22 @@ def test_a_list_counts_so_far_and_no_farther(admin_client: Client, monkeypatch: 
     page = admin_client.get(THREADS).content
     assert b"more than 3 threads" in page
     assert b"filter or search" in page
+
+
+def test_an_index_has_the_threads_of_all_projects_in_order_and_tempts_no_list_of_one(
+    admin_client: Client, project: Project
+):
+    for query, index in (
+        ({}, "thread_newest_of_all"),
+        ({"project__id__exact": str(project.pk)}, "thread_newest_first"),
+    ):
+        threads = admin_client.get(THREADS, query).context["cl"].queryset
+        with connection.cursor() as cursor:
+            for way in ("seqscan", "bitmapscan", "sort", "incremental_sort"):
+                cursor.execute(f"SET LOCAL enable_{way} = off")
+        plan = threads[:50].explain()
+        assert index in plan, plan
+        assert "Sort" not in plan, plan
 
 
 @pytest.mark.parametrize("page", ["2", "99", "²", "9" * 400])
