@@ -122,6 +122,7 @@ def describe_interval(interval: IntervalSchedule) -> str:
 @admin.register(PeriodicTask)
 class PeriodicTaskAdmin(OperatorAdmin[PeriodicTask]):
     form = PeriodicTaskForm
+    records_itself = True
     list_display = ["name", "description", "enabled", "interval", "crontab", "last_run_at", "total_run_count"]
     list_select_related = ["interval", "crontab"]
     list_filter = [("enabled", BooleanRadioFilter)]

@@ -18,6 +18,7 @@ from teams.admin import OnlyToLookAt, OperatorAdmin, PeriodFilter, ReadOnly, Rel
 
 @admin.register(Document)
 class DocumentAdmin(ReadOnly, OperatorAdmin[Document]):
+    records_itself = True
     list_display = ["title", "project", "external_id", "progress", "chunk_count", "problem", "created_at", "indexed_at"]
     list_filter = [
         ("state", ChoicesRadioFilter),
@@ -81,7 +82,6 @@ def _record(document: Document, action: int, what: str) -> None:
 
 @admin.register(Library)
 class LibraryAdmin(OnlyToLookAt, OperatorAdmin[Library]):
-    is_audited = False
     list_display = ["vectordb_id", "project", "embedder_fingerprint", "dimension", "created_at"]
     list_filter = [("project", RelatedFilter), ("project__team", RelatedFilter)]
     list_select_related = ["project"]

@@ -34,7 +34,6 @@ class RunAdmin(OnlyToLookAt, OperatorAdmin[Run]):
         "started_by",
         "started_at",
     ]
-    is_audited = False
     list_filter = [
         ("state", ChoicesRadioFilter),
         ("kind", ChoicesRadioFilter),
@@ -138,7 +137,6 @@ class RunAdmin(OnlyToLookAt, OperatorAdmin[Run]):
 class BatchAdmin(OnlyToLookAt, OperatorAdmin[Batch]):
     """Workers at the backfill. One that was not seen for ten seconds is dead."""
 
-    is_audited = False
     list_display = ["worker", "lanes", "is_draining", "started_at", "seen_at"]
 
 
@@ -146,5 +144,4 @@ class BatchAdmin(OnlyToLookAt, OperatorAdmin[Batch]):
 class ClassifierHealthAdmin(OnlyToLookAt, OperatorAdmin[ClassifierHealth]):
     """Whether classifiers are well. While one is not, nothing is claimed for it."""
 
-    is_audited = False
     list_display = ["classifier", "open_until", "openings", "successes", "last_error", "updated_at"]

@@ -88,7 +88,6 @@ class ErasureAdmin(OnlyToLookAt, OperatorAdmin[Erasure]):
     """The record of what was erased, by whom and when; whose it was, it does not tell."""
 
     form = ErasureForm
-    is_audited = False  # they are the record themselves
     list_display = ["started_at", "reason", "of", "stands", "progress", "asked_by", "finished_at"]
     list_filter = [("state", ChoicesRadioFilter), ("reason", ChoicesRadioFilter), ("started_at", PeriodFilter)]
     search_fields = ["project_name", "asked_by"]

@@ -59,7 +59,6 @@ class ThreadAdmin(ReadOnly, OperatorAdmin[Thread]):
     search_help_text = "Words of the first question, or a conversation's id"
     sortable_by = ["began"]
     list_disable_select_all = True
-    is_audited = False
     inlines = [QuestionAnswerInline]
 
     def get_ordering(self, request: HttpRequest) -> Any:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
+from auditlog.registry import auditlog
 from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.options import IS_POPUP_VAR
@@ -157,7 +158,7 @@ class OperatorAdmin(ModelAdmin[M]):
     warn_unsaved_form = True
     change_form_outer_before_template = "admin/row_actions.html"
     most_selected = 1_000
-    is_audited = True  # or what becomes of its rows is told elsewhere, as far as there is anything to tell
+    records_itself = False  # its own code writes to the audit trail, which otherwise sees rows saved
     actions_in_bulk: Collection[str] = ()  # those that take any number of rows in one statement
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
@@ -197,6 +198,11 @@ class OperatorAdmin(ModelAdmin[M]):
             "show_history": self.is_audited,
         }
         return super().changeform_view(request, object_id, form_url, context)
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether the audit trail tells what becomes of its rows."""
+        return self.records_itself or auditlog.contains(self.model)
 
     def _row_actions(self, request: HttpRequest) -> list[tuple[str, str]]:
         """What can be done with one row on its own page: the actions of the list."""

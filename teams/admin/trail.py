@@ -69,7 +69,6 @@ class TrailAdmin(OnlyToLookAt, OperatorAdmin[LogEntry]):
         ("action", ChoicesRadioFilter),
         KindFilter,
     ]
-    is_audited = False
     list_select_related = ["content_type"]
     search_fields = ["object_repr", "actor_email"]
     search_help_text = "A name, an e-mail address, or the id of a row, a project or a request"

@@ -153,14 +153,11 @@ def test_the_schedules_changes_are_recorded(admin_client: Client):
 
 
 def test_who_can_change_something_in_the_admin_leaves_a_trace():
-    recorded_by_the_page = {Document, PeriodicTask}
     is_told_elsewhere = {Thread, Erasure}  # of a conversation only the label is changed, which has a history
     for model, page in admin.site._registry.items():
         superuser: Any = type("Request", (), {"user": User(is_superuser=True, is_active=True)})()
         can_write = any(getattr(page, f"has_{way}_permission")(superuser) for way in ("add", "change", "delete"))
-        is_recorded = auditlog.contains(model) or model in recorded_by_the_page
-        assert page.is_audited == is_recorded, model
-        assert is_recorded or not can_write or model in is_told_elsewhere, model
+        assert page.is_audited or not can_write or model in is_told_elsewhere, model
 
 
 def test_deleting_many_rows_does_not_load_them_for_the_trails_sake():
