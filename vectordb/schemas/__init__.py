@@ -37,6 +37,7 @@ from vectordb.schemas.search import (
     SearchResponse,
 )
 from vectordb.schemas.snapshots import (
+    MANIFEST_FILE,
     LibraryCopy,
     Manifest,
     RestoredLibrary,
@@ -48,6 +49,7 @@ from vectordb.schemas.snapshots import (
 )
 
 __all__ = [
+    "MANIFEST_FILE",
     "And",
     "BatchSearchResponse",
     "Chunk",

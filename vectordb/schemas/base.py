@@ -20,6 +20,15 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
+def exactly_one_of(left: str, right: str) -> ConfigDict:
+    """Return what tells in a model's JSON Schema that one of the two fields must be there, and not the other."""
+    rules = [
+        {"required": [given], "properties": {given: {"not": {"type": "null"}}, other: {"type": "null"}}}
+        for given, other in ((left, right), (right, left))
+    ]
+    return ConfigDict(json_schema_extra={"oneOf": rules})
+
+
 class ResponseModel(BaseModel):
     """An answer as clients read it: fields that a newer server adds are passed over."""
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from vectordb.schemas.arrays import Embedding
-from vectordb.schemas.base import Id, Metadata, RequestModel, ResponseModel
+from vectordb.schemas.base import Id, Metadata, RequestModel, ResponseModel, exactly_one_of
 from vectordb.schemas.filters import FilterField
 
 MAX_CHUNKS_PER_CALL = 10_000
@@ -55,6 +55,8 @@ class ChunkUpdate(RequestModel):
 
 class ChunksDelete(RequestModel):
     """POST …/chunks/delete: by ids or by filter, never both, and never all."""
+
+    model_config = exactly_one_of("ids", "filter")
 
     ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_CHUNKS_PER_CALL)] | None = None
     filter: FilterField = None

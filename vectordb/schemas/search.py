@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from vectordb.schemas.arrays import Embedding, FloatArray
-from vectordb.schemas.base import RequestModel, ResponseModel
+from vectordb.schemas.base import RequestModel, ResponseModel, exactly_one_of
 from vectordb.schemas.filters import FilterField
 
 MAX_QUERIES_PER_CALL = 1_000
@@ -19,6 +19,8 @@ LogPosition = Annotated[int, Field(ge=0)]
 
 class SearchRequest(RequestModel):
     """POST …/search: one `embedding`, or several `embeddings`."""
+
+    model_config = exactly_one_of("embedding", "embeddings")
 
     embedding: Embedding | None = None
     embeddings: Annotated[list[Embedding], Field(min_length=1, max_length=MAX_QUERIES_PER_CALL)] | None = None
@@ -56,6 +58,8 @@ class HybridSearchRequest(_HybridOptions):
 
 class HybridSearchCall(_HybridOptions):
     """POST …/search/hybrid: the words of `text` beside one `embedding`, or beside each of several `embeddings`."""
+
+    model_config = exactly_one_of("embedding", "embeddings")
 
     embedding: Embedding | None = None
     embeddings: Annotated[list[Embedding], Field(min_length=1, max_length=MAX_QUERIES_PER_CALL)] | None = None

@@ -59,7 +59,7 @@ def create_app(
     # The routers' own lists: included ones are kept behind a route that tells no methods.
     routes = [*app.routes, *(route for room in rooms for route in room.router.routes)]
     install_problem_handlers(app, routes)
-    install_description(app)
+    install_description(app, needs_key=bool(api_keys))
     if api_keys:
         app.add_middleware(RequireAPIKey, api_keys=api_keys, metrics_token=metrics_token)
     app.add_middleware(MeasureRequests, metrics=metrics)

@@ -25,7 +25,7 @@ from vectordb.server.exchange import (
     show_chunk,
     threads_of,
 )
-from vectordb.server.libraries import Limit, Position
+from vectordb.server.libraries import Limit, PageCursor, Position
 from vectordb.storage import ChunkRow
 
 router = APIRouter(prefix="/v1/libraries/{library_id}/chunks", tags=["chunks"])
@@ -57,7 +57,7 @@ async def list_chunks(
     request: Request,
     library_id: str,
     limit: Limit = 100,
-    cursor: str | None = None,
+    cursor: PageCursor = None,
     document_id: str | None = None,
     filter: str | None = None,
     include: Include = None,

@@ -16,7 +16,7 @@ from vectordb.server.exchange import (
     show_document,
     threads_of,
 )
-from vectordb.server.libraries import Limit, Position
+from vectordb.server.libraries import Limit, PageCursor, Position
 
 router = APIRouter(prefix="/v1/libraries/{library_id}/documents", tags=["documents"])
 
@@ -35,7 +35,7 @@ async def list_documents(
     request: Request,
     library_id: str,
     limit: Limit = 100,
-    cursor: str | None = None,
+    cursor: PageCursor = None,
     min_log_position: Position = None,
 ) -> Response:
     """One page of documents, oldest first."""

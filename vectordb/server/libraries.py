@@ -23,6 +23,9 @@ router = APIRouter(prefix="/v1/libraries", tags=["libraries"])
 
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 Position = Annotated[int | None, Query(ge=0)]
+PageCursor = Annotated[
+    str | None, Query(description="`next_cursor` of the page before", json_schema_extra={"format": "cursor"})
+]
 _INDEX_READY = {"type": "flat", "state": "ready", "progress": 1.0, "error": None}
 
 
@@ -35,7 +38,7 @@ async def create_library(request: Request) -> Response:
 
 
 @router.get("", **gives(schemas.LibraryPage))
-async def list_libraries(request: Request, limit: Limit = 100, cursor: str | None = None) -> Response:
+async def list_libraries(request: Request, limit: Limit = 100, cursor: PageCursor = None) -> Response:
     """One page of libraries, by id."""
     after = decode_cursor(cursor) or ""
 

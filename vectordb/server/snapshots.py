@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import FileResponse
 
 from vectordb import schemas
-from vectordb.errors import Invalid
-from vectordb.server.description import gives, takes
+from vectordb.errors import FieldError, Invalid
+from vectordb.server.description import gives, gives_a_file, takes
 from vectordb.server.exchange import (
     answer,
     answer_nothing,
@@ -19,9 +19,11 @@ from vectordb.server.exchange import (
     snapshots_of,
     threads_of,
 )
-from vectordb.server.libraries import Limit
+from vectordb.server.libraries import Limit, PageCursor
 
 router = APIRouter(prefix="/v1/snapshots", tags=["snapshots"])
+
+_JSON, _SQLITE = "application/json", "application/vnd.sqlite3"  # said, not guessed: systems know different types
 
 
 @router.post("", openapi_extra=takes(schemas.SnapshotCreate, is_required=False), **gives(schemas.Snapshot, 201))
@@ -32,7 +34,7 @@ async def create_snapshot(request: Request) -> Response:
 
 
 @router.get("", **gives(schemas.SnapshotPage))
-async def list_snapshots(request: Request, limit: Limit = 100, cursor: str | None = None) -> Response:
+async def list_snapshots(request: Request, limit: Limit = 100, cursor: PageCursor = None) -> Response:
     """One page of snapshots, newest first."""
     before = decode_cursor(cursor)
 
@@ -49,10 +51,11 @@ async def get_snapshot(request: Request, snapshot_id: str) -> Response:
     return answer(show_snapshot(await threads_of(request).read(lambda: snapshots_of(request).get(snapshot_id))))
 
 
-@router.get("/{snapshot_id}/files/{name}", **gives(None))
+@router.get("/{snapshot_id}/files/{name}", **gives_a_file(_JSON, _SQLITE))
 async def download_file(request: Request, snapshot_id: str, name: str) -> Response:
     """One file of a snapshot: `manifest.json`, or one that the manifest names."""
-    return FileResponse(snapshots_of(request).find_file(snapshot_id, name))
+    media_type = _JSON if name == schemas.MANIFEST_FILE else _SQLITE
+    return FileResponse(snapshots_of(request).find_file(snapshot_id, name), media_type=media_type)
 
 
 @router.put("/{snapshot_id}/files/{name}", **gives(None, 204))
@@ -70,7 +73,8 @@ async def complete_snapshot(request: Request, snapshot_id: str) -> Response:
     """Take a snapshot for whole whose files were brought, by its manifest; 409 when one is missing or another."""
     manifest = await read_body(request, schemas.Manifest, is_write=True)
     if manifest.id != snapshot_id:
-        raise Invalid("the manifest is another snapshot's")
+        errors = [FieldError("invalid", "is another snapshot's", "id")]
+        raise Invalid("the manifest is another snapshot's", errors=errors)
     return answer(
         show_snapshot(await threads_of(request).change(lambda: snapshots_of(request).complete(manifest))), 201
     )

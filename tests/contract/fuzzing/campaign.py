@@ -21,8 +21,9 @@ class Target:
     """A server and its description.
 
     `ids` are of things that are there, by the parameter that takes them (`path.thread_id`, `query.category`); those in
-    `fixed` are always used, the others mostly. `unspeakable` are refusals, by `attr` and `code`, for what no schema can
-    state. `ambiguous` are calls whose path another call's path parameter fits, too.
+    `fixed` are always used, the others mostly. `unspeakable` are refusals of valid data, by `attr` (`*` is any) and
+    `code`, for what no schema can state. `ambiguous` are calls whose path another call's path parameter fits, too,
+    `naming_others` those whose body names other things, which may be missing.
     """
 
     schema: str
@@ -34,6 +35,7 @@ class Target:
     cursors: Sequence[str] = ()
     unspeakable: Sequence[tuple[str | None, str]] = ()
     ambiguous: Sequence[str] = ()
+    naming_others: Sequence[str] = ()
     unavailable_is_expected: bool = False
 
 
@@ -82,6 +84,7 @@ def _run(target: Target, folder: Path, *options: str, seed: int) -> Outcome:
                 "cursors": list(target.cursors),
                 "unspeakable": [{"attr": attr, "code": code} for attr, code in target.unspeakable],
                 "ambiguous": list(target.ambiguous),
+                "naming_others": list(target.naming_others),
                 "answers": str(answers),
                 "seed": seed,
             }

@@ -13,7 +13,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 from schemathesis.core.failures import Failure
-from schemathesis.openapi.checks import AllowHeaderMismatch, RejectedPositiveData
+from schemathesis.openapi.checks import AllowHeaderMismatch, EnsureResourceAvailability, RejectedPositiveData
 
 FEED = json.loads(Path(os.environ["FUZZING_FEED"]).read_text())
 KEY_OF_ANOTHER_SCOPE = 0.1
@@ -48,15 +48,18 @@ def filter_failure(context: Any, failure: Failure, case: schemathesis.Case, resp
     """Let pass that valid data is refused for a rule that no schema can state."""
     if isinstance(failure, AllowHeaderMismatch):
         return case.operation.label not in FEED["ambiguous"]
+    if isinstance(failure, EnsureResourceAvailability):
+        return case.operation.label not in FEED["naming_others"]
     if not isinstance(failure, RejectedPositiveData) or response.status_code not in (400, 415, 422):
         return True
-    refused = {(_without_places(error["attr"]), error["code"]) for error in response.json().get("errors", [])}
-    return not (refused and refused <= UNSPEAKABLE)
+    errors = response.json().get("errors", [])
+    return not errors or not all(map(_is_unspeakable, errors))
 
 
-def _without_places(attr: str | None) -> str | None:
+def _is_unspeakable(error: dict[str, Any]) -> bool:
     """`examples.3` is any of the examples."""
-    return attr and ".".join("*" if part.isdigit() else part for part in attr.split("."))
+    place = error["attr"] and ".".join("*" if part.isdigit() else part for part in error["attr"].split("."))
+    return bool({(place, error["code"]), ("*", error["code"])} & UNSPEAKABLE)
 
 
 @atexit.register
