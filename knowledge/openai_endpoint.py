@@ -192,14 +192,18 @@ async def read_events(
 
     What comes after `max_bytes` is left unread. Raises as `read_bounded` does.
     """
-    size, rest = 0, b""
+    size = 0
+    unended: list[bytes] = []  # the parts of a line whose end is yet to come
     async with aclosing(_read_parts(request)) as parts:
         async for part in parts:
             size += len(part)
-            *lines, rest = (rest + part).split(b"\n")
-            for line in lines:
-                if line.startswith(b"data:") and not take(line.removeprefix(b"data:").strip()):
-                    return
+            unended.append(part)
+            if b"\n" in part:
+                *lines, rest = b"".join(unended).split(b"\n")
+                unended = [rest]
+                for line in lines:
+                    if line.startswith(b"data:") and not take(line.removeprefix(b"data:").strip()):
+                        return
             if size > max_bytes:
                 return
 

@@ -191,9 +191,14 @@ class ProjectAPIKey(models.Model):
 
 
 class RateBucket(models.Model):
-    """When a key's calls of late will be forgotten (teams/rates.py). Its table is not logged: a crash forgives."""
+    """When a key's calls of late will be forgotten (teams/rates.py). Its table is not logged: a crash forgives.
 
-    api_key = models.OneToOneField(ProjectAPIKey, primary_key=True, on_delete=models.CASCADE, related_name="+")
+    Without a constraint to keys in the database: one that is deleted while it calls is no error.
+    """
+
+    api_key = models.OneToOneField(
+        ProjectAPIKey, primary_key=True, on_delete=models.CASCADE, related_name="+", db_constraint=False
+    )
     empty_at = models.DateTimeField()
 
     def __str__(self) -> str:

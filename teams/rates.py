@@ -28,13 +28,17 @@ class Buckets:
     @property
     def take(self) -> str:
         # The clock is read once the row's lock is had: calls that waited for each other are counted one after another.
+        # A bucket that would be empty later than one that is full says that the clock was set back: it begins anew.
+        filled_until = (
+            "(CASE WHEN b.empty_at <= clock_timestamp() + %(window)s * interval '1 second' THEN b.empty_at END)"
+        )
         return f"""
             WITH taken AS (
                 INSERT INTO {self.table} AS b ({self.key_column}, empty_at)
                 VALUES (%(key)s, clock_timestamp() + %(step)s * interval '1 second')
                 ON CONFLICT ({self.key_column}) DO UPDATE
-                SET empty_at = GREATEST(b.empty_at, clock_timestamp()) + %(step)s * interval '1 second'
-                WHERE GREATEST(b.empty_at, clock_timestamp()) + %(step)s * interval '1 second'
+                SET empty_at = GREATEST({filled_until}, clock_timestamp()) + %(step)s * interval '1 second'
+                WHERE GREATEST({filled_until}, clock_timestamp()) + %(step)s * interval '1 second'
                     <= clock_timestamp() + %(window)s * interval '1 second'
                 RETURNING empty_at
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import Any
 
 from django.db import OperationalError
@@ -49,6 +50,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
             borrowed = self._pool.borrow(lambda: base.DatabaseWrapper.get_new_connection(self, conn_params))
         except NoneFree as error:
             raise OperationalError(str(error)) from error
+        # A thread may end with one in hand, and without a word: what it had is closed with its wrapper.
+        self._place = weakref.finalize(borrowed, self._pool.forget)
+        self._place.atexit = False
         self.isolation_level = base.IsolationLevel.READ_COMMITTED  # type: ignore[attr-defined]  # not in the stubs
         return borrowed
 
@@ -65,6 +69,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             super()._close()  # type: ignore[misc]  # not in the stubs
             return
         lent, self._pool = self.connection, None  # type: ignore[assignment]
+        self._place.detach()
         if lent.closed == 0 and lent.info.transaction_status == TRANSACTION_STATUS_IDLE:
             pool.give_back(lent)
             return

@@ -11,7 +11,9 @@ from query.agent.protocols import REFUSAL_MARKER
 _OPEN = re.compile(r"(?:[\[\u3010]\^?(?:\d[\d\s,;^]*(?:\u2020[^\u3011\]\n]{0,80})?)?|[\]\u3011]\([^()\n]{0,300})$")
 # A line of which a part alone may be read otherwise than the whole: code, a fence, a definition of a citation.
 _WHOLE_LINE_ONLY = re.compile(r"[`~]|^[ >]*(?:\[|$)")
+# How much must be new to look at the whole again: a hundredth of it, so that a long answer costs no more a word.
 _LEAST_NEW_CHARACTERS = 12
+_LEAST_NEW_SHARE = 0.01
 
 
 class DeltaWriter:
@@ -31,8 +33,11 @@ class DeltaWriter:
     def feed(self, piece: str) -> str:
         """Take what the model wrote next; return what may be shown now, often nothing."""
         self._written += piece
+        least = self._looked_at + max(_LEAST_NEW_CHARACTERS, int(_LEAST_NEW_SHARE * self._looked_at))
+        if len(self._written) < least or REFUSAL_MARKER in self._written:
+            return ""
         end = _find_settled_end(self._written)
-        if end - self._looked_at < _LEAST_NEW_CHARACTERS or REFUSAL_MARKER in self._written:
+        if end < least:
             return ""
         self._looked_at = end
         text, cited = resolve_citations(self._written[:end], self._source_count)

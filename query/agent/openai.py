@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, cast
 
 from openai import AsyncOpenAI
@@ -139,19 +140,31 @@ class _PieceReader:
 
 def drop_thoughts(pieces: Iterable[str]) -> Iterator[str]:
     """Yield the pieces of an answer without the thoughts and the space that it may begin with."""
-    held = ""
     waiting = iter(pieces)
+    begun = ""
     for piece in waiting:
-        held += piece
-        begun = held.lstrip()
-        if _THINK.startswith(begun) or (begun.startswith(_THINK) and _THOUGHT not in begun):
-            continue
-        if said := _THOUGHTS.sub("", held, count=1).lstrip():
+        begun = (begun + piece).lstrip()
+        if not _THINK.startswith(begun):
+            break
+    if begun.startswith(_THINK):
+        begun = _read_thoughts(begun, waiting)
+    for piece in chain([begun], waiting):
+        if said := piece.lstrip():
             yield said
-            yield from waiting
-            return
-    if held := held.strip():  # it ended in the middle of a thought, or was one
-        yield _THOUGHTS.sub("", held, count=1).strip()
+            break
+    yield from waiting
+
+
+def _read_thoughts(begun: str, pieces: Iterator[str]) -> str:
+    """What follows the thoughts that have begun; all of it, where it ends in the middle of them."""
+    read, tail = [begun], begun
+    while _THOUGHT not in tail:
+        piece = next(pieces, None)
+        if piece is None:
+            return "".join(read)
+        read.append(piece)
+        tail = tail[-len(_THOUGHT) :] + piece  # thoughts may be long: only where their end may stand is looked at again
+    return _THOUGHTS.sub("", "".join(read), count=1)
 
 
 def _sendable(messages: list[dict[str, str]]) -> list[dict[str, str]]:

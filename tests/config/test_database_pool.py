@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -162,6 +163,16 @@ def test_one_that_the_server_ended_is_not_lent_again():
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
     time.sleep(1.1)  # longer than it is trusted
     assert in_a_thread(backend_pid) != pid
+
+
+@pytest.mark.django_db(transaction=True)
+def test_threads_that_end_with_one_in_hand_leave_their_places():
+    for _ in range(connection.settings_dict["OPTIONS"]["pool_size"] + 1):
+        thread = threading.Thread(target=backend_pid)
+        thread.start()
+        thread.join()
+        gc.collect()  # Django's wrappers refer to themselves
+    assert in_a_thread(backend_pid)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -45,6 +45,13 @@ def test_words_are_shown_as_they_come():
     assert len(text) - len("".join(shown)) < 30
 
 
+def test_long_answers_are_shown_in_larger_parts():
+    text = "It runs [1]. " + "And then some more words of it. " * 600
+    shown, _ = show(in_pieces(text, 5))
+    assert len(shown) < 600
+    assert max(map(len, shown)) < 300
+
+
 def test_nothing_is_shown_before_a_citation_that_resolves():
     shown, writer = show(in_pieces("The model says so. And [7] says so, too. ", 4))
     assert shown == []

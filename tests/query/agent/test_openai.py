@@ -140,6 +140,11 @@ def test_thoughts_are_no_part_of_a_stream_either(pieces: list[str]):
     assert "".join(drop_thoughts(pieces)).strip() == _THOUGHTS.sub("", "".join(pieces), count=1).strip()
 
 
+def test_long_thoughts_in_small_pieces_are_dropped():
+    text = "<think>" + "so many words " * 30_000 + "</think>\nYes [1]."
+    assert "".join(drop_thoughts(text[start : start + 4] for start in range(0, len(text), 4))) == "Yes [1]."
+
+
 def test_a_slow_answer_within_the_time_is_an_answer(server: RunningServer, llm: OpenAILLM):
     server.set_mode("slow")
     assert llm.generate(QUESTION).endswith("[1].")
