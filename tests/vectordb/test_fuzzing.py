@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,8 @@ from tests.vectordb.conftest import ServerProcess, make_chunk
 from vectordb.server.exchange import encode_cursor
 
 KEY = "a key that the tests know"
-LIBRARIES = [f"library-{number}" for number in range(24)]
+LAST = "DELETE /v1/libraries/{library_id}"
+LIBRARIES = [f"library-{number}" for number in range(6)]
 DOCUMENTS = [f"document-{number}" for number in range(12)]
 CHUNKS = [f"chunk-{number}" for number in range(40)]
 # Valid by the description, and refused wherever they stand.
@@ -87,6 +89,12 @@ def make_target(server: ServerProcess, folder: Path) -> Target:
     )
 
 
+def keep_to_one_library(target: Target) -> Target:
+    """Ask for what it holds, and do not delete it."""
+    ids = {name: ids for name, ids in target.ids.items() if name != "path.library_id"}
+    return replace(target, ids=ids, fixed={"path.library_id": LIBRARIES[0]}, left_out=[LAST])
+
+
 def check(outcome: Outcome, *, calls: int) -> None:
     if not outcome.is_clean or set(outcome.statuses) & {500, 501, 502, 504}:
         pytest.fail(outcome.report, pytrace=False)
@@ -95,13 +103,13 @@ def check(outcome: Outcome, *, calls: int) -> None:
 
 @pytest.mark.ci
 def test_check_23_vectordb_answers_calls_one_by_one_as_it_is_described(server: ServerProcess, tmp_path: Path):
-    target = make_target(server, tmp_path)
+    target = keep_to_one_library(make_target(server, tmp_path))
     outcome = ask_one_by_one(target, tmp_path, examples=40)
     check(outcome, calls=1_000)
     described = json.loads(Path(target.schema).read_text())["paths"]
     calls = {f"{method.upper()} {path}" for path, of_path in described.items() for method in of_path}
     reached = {call for call in calls if any(status < 300 for status in outcome.statuses_of(call))}
-    assert calls - reached <= {"PUT /v1/snapshots/{snapshot_id}"}  # which wants the hashes of files
+    assert calls - reached <= {LAST, "PUT /v1/snapshots/{snapshot_id}"}  # which wants the hashes of files
 
 
 @pytest.mark.ci
@@ -113,5 +121,5 @@ def test_check_23_vectordb_answers_chains_of_calls_as_it_is_described(server: Se
 @pytest.mark.parametrize("seed", range(3))
 def test_check_23_thousands_of_examples_find_no_more_in_vectordb(server: ServerProcess, tmp_path: Path, seed: int):
     target = make_target(server, tmp_path)
-    check(ask_one_by_one(target, tmp_path, examples=1_000, seed=seed), calls=10_000)
+    check(ask_one_by_one(keep_to_one_library(target), tmp_path, examples=1_000, seed=seed), calls=10_000)
     check(ask_in_chains(target, tmp_path, seconds=600, seed=seed), calls=1_000)

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 SEED = 20
 HOOKS = Path(__file__).with_name("hooks.py")
@@ -21,9 +20,10 @@ class Target:
     """A server and its description.
 
     `ids` are of things that are there, by the parameter that takes them (`path.thread_id`, `query.category`); those in
-    `fixed` are always used, the others mostly. `unspeakable` are refusals of valid data, by `attr` (`*` is any) and
-    `code`, for what no schema can state. `ambiguous` are calls whose path another call's path parameter fits, too,
-    `naming_others` those whose body names other things, which may be missing.
+    `fixed` are always used, the others mostly. Calls in `left_out` are not made: they would end what others need.
+    `unspeakable` are refusals of valid data, by `attr` (`*` is any) and `code`, for what no schema can state.
+    `ambiguous` are calls whose path another call's path parameter fits, too, `naming_others` those whose body names
+    other things, which may be missing.
     """
 
     schema: str
@@ -31,6 +31,7 @@ class Target:
     key: str
     ids: Mapping[str, Sequence[str]] = field(default_factory=dict)
     fixed: Mapping[str, str] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
     keys: Sequence[str] = ()
     cursors: Sequence[str] = ()
     unspeakable: Sequence[tuple[str | None, str]] = ()
@@ -111,13 +112,16 @@ def _run(target: Target, folder: Path, *options: str, seed: int) -> Outcome:
 
 def _write_settings(target: Target) -> str:
     """TOML, whose strings and lists are JSON's."""
-    dictionaries, parameters = [], []
-    for name, value in target.fixed.items():
-        parameters.append(f"{json.dumps(name)} = {json.dumps(value)}")
-    for name, ids in target.ids.items():
-        dictionaries.append(f"[dictionaries.{json.dumps(name)}]\nvalues = {json.dumps(list(ids))}")
-        parameters.append(f"{json.dumps(name)} = {{ dictionary = {json.dumps(name)}, probability = 0.7 }}")
-    lines: list[Any] = [f"hooks = {json.dumps(str(HOOKS))}", *dictionaries, "[parameters]", *parameters]
+    quote = json.dumps
+    lines = [f"hooks = {quote(str(HOOKS))}"]
+    for number, ids in enumerate(target.ids.values()):
+        lines += [f"[dictionaries.d{number}]", f"values = {quote(list(ids))}"]
+    lines.append("[parameters]")
+    lines += [f"{quote(name)} = {quote(value)}" for name, value in target.fixed.items()]
+    for number, name in enumerate(target.ids):
+        lines.append(f'{quote(name)} = {{ dictionary = "d{number}", probability = 0.7 }}')
     if target.unavailable_is_expected:
         lines += ["[checks.not_a_server_error]", 'expected-statuses = ["2xx", "3xx", "4xx", 503]']
+    for call in target.left_out:
+        lines += ["[[operations]]", f"include-name = {quote(call)}", "enabled = false"]
     return "\n".join(lines) + "\n"
