@@ -52,7 +52,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             raise OperationalError(str(error)) from error
         # A thread may end with one in hand, and without a word: what it had is closed with its wrapper.
         self._place = weakref.finalize(borrowed, self._pool.forget)
-        self._place.atexit = False
+        self._place.atexit = False  # type: ignore[misc]  # the checker takes the property for a slot
         self.isolation_level = base.IsolationLevel.READ_COMMITTED  # type: ignore[attr-defined]  # not in the stubs
         return borrowed
 

@@ -22,7 +22,7 @@ class RequestModel(BaseModel):
 
 def exactly_one_of(left: str, right: str) -> ConfigDict:
     """Return what tells in a model's JSON Schema that one of the two fields must be there, and not the other."""
-    rules = [
+    rules: list[Any] = [
         {"required": [given], "properties": {given: {"not": {"type": "null"}}, other: {"type": "null"}}}
         for given, other in ((left, right), (right, left))
     ]
