@@ -134,13 +134,19 @@ class RequestSizeLimitMiddleware:
         limit = _limit_of(request)
         if int(declared[:MAX_DIGITS]) > limit:
             return error_response(413, "request_too_large", f"The body is larger than {limit} bytes.")
-        if request.META.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in ("", "identity"):
-            refusal = error_response(415, "unsupported_media_type", "Send the body as it is, not compressed.")
-            refusal["Accept-Encoding"] = "identity"
-            return refusal
-        response = self._get_response(request)
+        response = _refuse_compressed() if _is_compressed(request) else self._get_response(request)
         _read_to_the_end(request)
         return response
+
+
+def _is_compressed(request: HttpRequest) -> bool:
+    return request.META.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in ("", "identity")
+
+
+def _refuse_compressed() -> HttpResponse:
+    refusal = error_response(415, "unsupported_media_type", "Send the body as it is, not compressed.")
+    refusal["Accept-Encoding"] = "identity"
+    return refusal
 
 
 class LoginLimitMiddleware:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any, ClassVar
 
@@ -17,6 +18,8 @@ from teams.fields import QueryParameters, WholeNumber
 MAX_QUESTION_LENGTH = 10_000
 MAX_FILTERS = 20
 MAX_FILTER_LENGTH = 1_000
+MAX_SHOWN = 100
+_METADATA_PREFIX = re.compile(r"^(?:document\.)?metadata\.")
 
 
 class IdField(serializers.UUIDField):
@@ -115,7 +118,27 @@ class FoundSources(serializers.Serializer[Any]):
     }
 )
 class Filters(serializers.DictField):
-    """Names of metadata, and the values that a document must have there."""
+    """Names of metadata, and the values that a document must have there: texts, numbers, true or false."""
+
+    def to_internal_value(self, data: Any) -> dict[str, str | int | float | bool]:
+        if not isinstance(data, dict):
+            self.fail("not_a_dict", input_type=type(data).__name__)
+        if len(data) > MAX_FILTERS:
+            raise serializers.ValidationError(f"At most {MAX_FILTERS} names are taken.")
+        wanted: dict[str, str | int | float | bool] = {}
+        for written, value in data.items():
+            name = _METADATA_PREFIX.sub("", written)
+            if name in wanted:
+                raise serializers.ValidationError(f"{written[:MAX_SHOWN]} is named twice.")
+            wanted[name] = self._check(written, value)
+        return wanted
+
+    def _check(self, name: str, value: Any) -> str | int | float | bool:
+        if len(name) > MAX_FILTER_LENGTH or (isinstance(value, str) and len(value) > MAX_FILTER_LENGTH):
+            raise serializers.ValidationError(f"Names and values have at most {MAX_FILTER_LENGTH} characters.")
+        if not isinstance(value, str | int | float | bool):
+            raise serializers.ValidationError(f"{name[:MAX_SHOWN]}: a text, a number, true or false is expected.")
+        return value
 
 
 class RetrievalQuestion(serializers.Serializer[Any]):
@@ -123,19 +146,11 @@ class RetrievalQuestion(serializers.Serializer[Any]):
     top_k = WholeNumber(min_value=1, max_value=50, default=10)
     filters = Filters(
         required=False,
-        child=serializers.JSONField(),
-        help_text="Only documents whose metadata has these values: `{name: value}`.",
+        help_text=(
+            "Only documents whose metadata has these values: `{name: value}`. A name may be written as the vector "
+            "database's filters have it, `document.metadata.name`, or as `metadata.name`."
+        ),
     )
-
-    def validate_filters(self, value: dict[str, Any]) -> dict[str, Any]:
-        if len(value) > MAX_FILTERS:
-            raise serializers.ValidationError(f"at most {MAX_FILTERS} names")
-        for name, wanted in value.items():
-            if len(name) > MAX_FILTER_LENGTH or (isinstance(wanted, str) and len(wanted) > MAX_FILTER_LENGTH):
-                raise serializers.ValidationError(f"names and values have at most {MAX_FILTER_LENGTH} characters")
-            if not isinstance(wanted, str | int | float | bool):
-                raise serializers.ValidationError(f"{name}: a text, a number, true or false is expected.")
-        return value
 
 
 class RetrievedPassage(serializers.Serializer[Any]):

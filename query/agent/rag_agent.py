@@ -51,7 +51,7 @@ class PreparedAnswer:
     rewriting_ms: float
 
     def make_cleaner(self) -> Callable[[str], tuple[str, set[int]]]:
-        """What makes of the text that the model wrote the one that is shown, and the numbers of the sources it cites."""
+        """What makes of what the model wrote the text that is shown, and the numbers of the sources that it cites."""
         is_known = links_of(self.prompt.sources if self.prompt else ())
         return lambda generated: resolve_citations(make_inert(generated, is_known), len(self.relevant_sources))
 

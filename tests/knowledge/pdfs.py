@@ -67,6 +67,21 @@ def _escape(line: str) -> str:
     return line.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")
 
 
+def linked_to(address: str) -> bytes:
+    """A page that leads to an address, runs a script, and whose text is said to lie in a file at that address."""
+    return write_pdf(
+        [
+            f"<< /Type /Catalog /Pages 2 0 R /OpenAction << /S /URI /URI ({address}) >> "
+            f"/Names << /JavaScript << /Names [(a) << /S /JavaScript /JS (app.launchURL\\('{address}'\\)) >>] >> >> >>",
+            "<< /Type /Pages /Kids [4 0 R] /Count 1 >>",
+            FONT,
+            PAGE[:-2]
+            + f"/Annots [<< /Type /Annot /Subtype /Link /Rect [0 0 9 9] /A << /S /URI /URI ({address}) >> >>] >>",
+            stream(_show(["The word."]), f"/F << /FS /URL /F ({address}) >> /FFilter /FlateDecode"),
+        ]
+    )
+
+
 def scanned() -> bytes:
     """A picture of a page, and not a letter."""
     return pdf_of_streams([b"q 595 0 0 842 0 0 cm BI /W 1 /H 1 /CS /G /BPC 8 ID \x00 EI Q"])

@@ -230,6 +230,44 @@ class TestRetrieval:
         found = self.retrieve(api, project, query="queues", filters={"language": "de", "n": 1}).json()["results"]
         assert [passage["title"] for passage in found] == ["Queues de"]
 
+    @pytest.mark.parametrize("name", ["product", "metadata.product", "document.metadata.product"])
+    def test_a_filters_name_may_be_written_as_vectordb_has_it(
+        self, project: Project, api: APIClient, teach: Teach, name: str
+    ):
+        for product in ("x", "y"):
+            teach(project, f"Queues {product}", "Tasks wait in queues.", metadata={"product": product, "a.b": True})
+        found = self.retrieve(api, project, query="queues", filters={name: "x", "a.b": True}).json()["results"]
+        assert [passage["title"] for passage in found] == ["Queues x"]
+
+    def test_no_filter_reaches_beyond_documents_metadata_and_the_own_project(
+        self, project: Project, api: APIClient, teach: Teach
+    ):
+        teach(project, "Ours", "Tasks wait in queues.", metadata={"owner": "us"})
+        foreign = teach(ProjectFactory(), "Theirs", "Tasks wait in queues.", metadata={"owner": "them"})
+        for filters in (
+            {"owner": "them"},
+            {"document_id": str(foreign.pk)},
+            {"document.name": "Ours"},
+            {"metadata.revision": 1},  # of the chunks, which are no concern of whoever asks
+            {"text": "Tasks wait in queues."},
+        ):
+            assert self.retrieve(api, project, query="queues", filters=filters).json()["results"] == []
+
+    @pytest.mark.parametrize(
+        "filters",
+        [
+            *([1], "a", 1, None, {"a": [1]}, {"a": None}, {"a": {"$eq": 1}}, {"$and": [{"a": 1}]}),
+            {"a": "x" * 1_001},
+            {"x" * 1_001: 1},
+            {"metadata.a": 1, "document.metadata.a": 2},
+            {str(number): 1 for number in range(21)},
+        ],
+    )
+    def test_a_filter_that_is_not_understood_is_named(self, project: Project, api: APIClient, filters: object):
+        refused = self.retrieve(api, project, query="q", filters=filters)
+        assert refused.status_code == 400
+        assert {error["attr"] for error in refused.json()["errors"]} == {"filters"}
+
     @pytest.mark.parametrize(
         "body",
         [

@@ -131,14 +131,33 @@ def test_check_23_what_documents_make_a_model_write_is_inert(written: str):
         assert_inert(clean(text))
 
 
-@pytest.mark.parametrize("address", ["javascript:alert", "data:text/html,x", "java&Tab;script:alert", "&#106;avascript:x"])
+@pytest.mark.parametrize(
+    "address", ["javascript:alert", "data:text/html,x", "java&Tab;script:alert", "&#106;avascript:x"]
+)
 def test_an_address_that_runs_is_no_link_even_if_a_document_holds_it(address: str):
     known = links_of([Source(1, "A", "", (passage(f"[x]({address})"),))])
     assert make_inert(f"[x]({address})", known) == "[x]"
 
 
 markers = ["\n", "\n\n", " ", "    ", "\t", "> ", "- ", "1. ", "`", "``", "```\n", "~~~\n", "\\", "```x\n", "````"]
-syntax = ["<", "<img src=x>", "</b>", "<!--", "-->", "![", "[", "]", "](", ")", "]:", "]: ", f"({EVIL})", EVIL, "a", "# "]
+syntax = [
+    "<",
+    "<img src=x>",
+    "</b>",
+    "<!--",
+    "-->",
+    "![",
+    "[",
+    "]",
+    "](",
+    ")",
+    "]:",
+    "]: ",
+    f"({EVIL})",
+    EVIL,
+    "a",
+    "# ",
+]
 
 
 @given(st.lists(st.sampled_from([*markers, *syntax]), max_size=30).map("".join))
