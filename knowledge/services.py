@@ -99,7 +99,10 @@ def delete_document(*, project: Project, document_id: UUID) -> None:
 
 def index_again(documents: QuerySet[Document]) -> int:
     """Embed and store these documents' chunks anew, the old ones answering meanwhile. Returns how many."""
-    return _queue(documents, revision=F("revision") + 1, staged_chunks=0)
+    # a reindexing that goes on is not to take what it holds of them for enough
+    return _queue(
+        documents, revision=F("revision") + 1, staged_chunks=0, rebuilt_revision=None, rebuilt_chunk_count=None
+    )
 
 
 def describe_again(documents: QuerySet[Document]) -> int:

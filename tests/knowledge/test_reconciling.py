@@ -9,14 +9,15 @@ from uuid import uuid4
 import httpx
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models.functions import Now
 
 from knowledge import reconciling, selectors, services
 from knowledge.indexing import Outcome, find_due
-from knowledge.models import DiscardedLibrary, Document, Library
+from knowledge.models import DiscardedLibrary, Document, Library, Reindexing
 from knowledge.staging import name_chunk
 from tests.factories.knowledge import DocumentFactory
 from tests.factories.teams import ProjectFactory
-from tests.knowledge.conftest import make_due, sections, stored_ids
+from tests.knowledge.conftest import make_due, make_reindexer, sections, stored_ids
 from tests.knowledge.fakes import embed
 
 pytestmark = pytest.mark.django_db
@@ -92,7 +93,7 @@ def search(project, text: str = "section", **options) -> set[tuple[str, str]]:
 def test_what_agrees_is_left_alone(documents, project, store):
     before = list(Document.objects.values())
     assert [(found.lacking, found.outdated, found.unknown) for found in reconciling.compare(store, project.pk)] == [
-        ([], [], [])
+        (set(), set(), [])
     ]
     assert "holds what the rows say" in run("--project", str(project.pk))
     assert list(Document.objects.values()) == before
@@ -112,8 +113,8 @@ def test_documents_that_were_written_after_vectordbs_copy_come_back(
     put_back()
     assert search(project) < before  # silently less
     [found] = reconciling.compare(store, project.pk)
-    assert set(found.lacking) == {replaced.pk, added.pk}
-    assert found.unknown == [str(deleted.pk)]
+    assert found.lacking == {replaced.pk, added.pk}
+    assert found.unknown == [(library.vectordb_id, str(deleted.pk))]
 
     with pytest.raises(CommandError, match="3 differences"):
         run("--project", str(project.pk), "--check")
@@ -153,7 +154,7 @@ def test_filters_go_by_the_rows_metadata_again(documents, project, library, snap
     put_back()
     assert search(project, filters={"n": 77}) == set()
     [found] = reconciling.compare(store, project.pk)
-    assert found.outdated == [documents[0].pk]
+    assert found.outdated == {documents[0].pk}
     embedded = len(tiny.embedded)
     run("--project", str(project.pk))
     work(indexer)
@@ -174,13 +175,13 @@ def test_a_document_that_is_being_replaced_or_erased_is_no_finding(documents, pr
     services.delete_document(project=project, document_id=documents[1].pk)
     DocumentFactory(project=project)
     [found] = reconciling.compare(store, project.pk)
-    assert (found.lacking, found.outdated, found.unknown) == ([], [], [])
+    assert (found.lacking, found.outdated, found.unknown) == (set(), set(), [])
 
 
 def test_a_document_of_which_one_chunk_is_missing_is_indexed_again(documents, project, library, store):
     store.delete_chunks(library.vectordb_id, [name_chunk(documents[2].pk, 1, 1)])
     [found] = reconciling.compare(store, project.pk)
-    assert found.lacking == [documents[2].pk]
+    assert found.lacking == {documents[2].pk}
 
 
 def test_libraries_of_no_project_are_named_and_deleted_only_when_that_is_said(documents, library, store):
@@ -207,3 +208,31 @@ def test_a_vectordb_that_is_down_is_told_and_nothing_changes(documents, use_envi
         run()
     with pytest.raises(CommandError, match="There is no project"):
         run("--project", str(uuid4()))
+
+
+def test_what_a_reindexing_has_filled_so_far_is_compared_too(documents, project, library, store, tiny, indexer):
+    """The library beside the live one was put back to a moment before some documents came into it."""
+    before = search(project)
+    reindexing = services.start_reindexing(project=project)
+    make_reindexer(store, tiny, turn_s=0.0).advance(reindexing.pk)  # names it, and marks the documents
+    for _ in range(2):
+        Reindexing.objects.update(advance_after=Now())
+        make_reindexer(store, tiny, turn_s=0.0).advance(reindexing.pk)
+    reindexing.refresh_from_db()
+    rebuilt = Document.objects.filter(rebuilt_revision__isnull=False)
+    lost = rebuilt.first()
+    store.delete_document(reindexing.vectordb_id, str(lost.pk))
+    [found] = reconciling.compare(store, project.pk)
+    assert (found.lacking, found.outdated, found.unknown) == ({lost.pk}, set(), [])
+
+    run("--project", str(project.pk))
+    for _ in range(20):
+        Reindexing.objects.update(advance_after=Now())
+        Document.objects.update(index_after=Now())
+        make_reindexer(store, tiny).advance(reindexing.pk)
+        work(indexer)
+        reindexing.refresh_from_db()
+        if reindexing.state == Reindexing.State.DONE:
+            break
+    assert Library.objects.get(project=project).vectordb_id == reindexing.vectordb_id
+    assert search(project) == before

@@ -61,7 +61,7 @@ class Command(BaseCommand):
             if mends:
                 reconciling.mend(store, found)
             self.stdout.write(
-                f"project {found.library.project_id}: {len(found.lacking)} documents lack chunks and "
+                f"project {found.project_id}: {len(found.lacking)} documents lack chunks and "
                 f"{len(found.outdated)} are outdated ({'indexed again' if mends else 'to be indexed again'}); "
                 f"{len(found.unknown)} that no row knows ({'deleted' if mends else 'to be deleted'})"
             )
