@@ -84,7 +84,8 @@ class TableScheduler(DatabaseScheduler):  # type: ignore[misc]  # neither celery
         self._schedule = self.all_as_schedule()
         self._seen_change = change
         self._reads_at = time.monotonic() + READS_EVERY_S
-        self._heap_invalidated = True
+        # where there is no heap yet, it is made of this; made twice, what is due would be sent twice
+        self._heap_invalidated = self._heap is not None
 
 
 def complete_rows(entries: Mapping[str, dict[str, Any]]) -> None:

@@ -11,6 +11,8 @@ from gunicorn.glogging import Logger
 from observability import request_id
 
 _REFUSAL = re.compile(r"(Invalid request from ip=\S+: [^:]+)")  # and then what was sent: a header, say, with a key
+# who has the secret part of such a path may unsubscribe somebody from reports
+SECRET_PATHS = re.compile(r"(/reports/unsubscribe/).+")
 
 
 class EscapingLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -27,7 +29,8 @@ class EscapingLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
 
     def atoms(self, *arguments: Any) -> dict[str, Any]:
         atoms: dict[str, Any] = super().atoms(*arguments)
-        path = str(atoms.get("U", "")).encode("latin-1", "replace")  # as WSGI hands bytes on
+        shown = SECRET_PATHS.sub(r"\1...", str(atoms.get("U", "")))
+        path = shown.encode("latin-1", "replace")  # as WSGI hands bytes on
         return {**atoms, "U": quote(path, safe="/:@!$&'()*+,;=~-._")}
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:

@@ -146,18 +146,25 @@ def wanted(default_frequency: str) -> Combinable | Q:
     return Q(Exists(membership)) & Exists(active) & (Q(same) | by_default)
 
 
+@transaction.atomic
 def note_stale() -> int:
     """Reports that nobody noted to be sent, whose sender is gone: their fate is unknown. How many there were."""
-    stale = Report.objects.filter(state=ReportState.HANDING_OVER, act_after__lte=Now())
+    stale = _take(Report.objects.filter(state=ReportState.HANDING_OVER, act_after__lte=Now()))
     return stale.update(
         state=ReportState.UNKNOWN, error="It was being handed over when its sender ended: it may have been sent."
     )
 
 
+@transaction.atomic
 def note_late() -> int:
     """Reports whose time has passed. How many there were."""
-    late = Report.objects.filter(
-        state__in=[ReportState.DUE, ReportState.PREPARING], act_after__lte=Now(), send_until__lte=Now()
-    )
-    without_reason = late.filter(error="").update(state=ReportState.FAILED, error="It could not be sent in time.")
-    return without_reason + late.update(state=ReportState.FAILED)
+    open_states = [ReportState.DUE, ReportState.PREPARING]
+    late = _take(Report.objects.filter(state__in=open_states, act_after__lte=Now(), send_until__lte=Now()))
+    late.filter(error="").update(error="It could not be sent in time.")
+    return late.update(state=ReportState.FAILED)
+
+
+def _take(reports: QuerySet[Report]) -> QuerySet[Report]:
+    """Those of them that nobody else is changing, locked: who waited for rows of others could wait in a ring."""
+    locked = reports.select_for_update(skip_locked=True).values_list("pk", flat=True)
+    return Report.objects.filter(pk__in=list(locked))

@@ -74,8 +74,8 @@ def due_periods(now: datetime, choices: Choices) -> Iterator[tuple[Frequency, Pe
 
 def _make_due(frequency: Frequency, period: Period, choices: Choices) -> int:
     """Rows for all who want that report and have none. How many were made here."""
-    made = 0
-    while pairs := _without_report(frequency, period, choices):
+    made, last = 0, 0
+    while members := _without_report(frequency, period, choices, last):
         rows = [
             Report(
                 user_id=user_id,
@@ -86,22 +86,28 @@ def _make_due(frequency: Frequency, period: Period, choices: Choices) -> int:
                 time_zone=period.time_zone,
                 send_until=period.ends_at + CATCHING_UP,
             )
-            for user_id, team_id in pairs
+            for _, user_id, team_id in members
         ]
         Report.objects.bulk_create(rows, ignore_conflicts=True)  # another one may plan at this moment
         made += len(rows)
+        last = members[-1][0]
     return made
 
 
-def _without_report(frequency: Frequency, period: Period, choices: Choices) -> list[tuple[UUID, UUID]]:
+def _without_report(frequency: Frequency, period: Period, choices: Choices, after: int) -> list[tuple[int, UUID, UUID]]:
+    """The next memberships, with user and team, that want such a report and have none of that period."""
     of_pair = {"user_id": OuterRef("user_id"), "team_id": OuterRef("team_id")}
     chosen = ReportPreference.objects.filter(**of_pair).values("frequency")
     there = Report.objects.filter(**of_pair, frequency=frequency.value, period_start=period.first)
     wants = Coalesce(NullIf(Subquery(chosen), Value(DEFAULT)), Value(choices.default_frequency.value))
     members = User.teams.through.objects.alias(wants=wants).filter(  # type: ignore[misc]  # the plugin misses the alias
-        ~Exists(there), wants=frequency.value, team__time_zone=period.time_zone, user__is_active=True
+        ~Exists(there),
+        pk__gt=after,
+        wants=frequency.value,
+        team__time_zone=period.time_zone,
+        user__is_active=True,
     )
-    return list(members.values_list("user_id", "team_id")[:ROWS_AT_ONCE])
+    return list(members.order_by("pk").values_list("pk", "user_id", "team_id")[:ROWS_AT_ONCE])
 
 
 def _forget_old(now: datetime) -> None:

@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 from django.conf import settings as django_settings
 from django.db import connection, connections
+from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, PeriodicTasks
 
 from config import beat
@@ -125,6 +126,22 @@ def test_a_change_is_seen_within_seconds_and_what_is_deleted_comes_back(
     clock(beat.LOOKS_EVERY_S)
     assert scheduler.schedule["sweep-unindexed-documents"].schedule.run_every == timedelta(seconds=45)
     assert "plan-runs" in scheduler.schedule
+
+
+def test_what_is_due_is_sent_once(
+    transactional_db: None, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+):
+    complete_rows(django_settings.CELERY_BEAT_SCHEDULE)
+    PeriodicTask.objects.update(last_run_at=timezone.now() - timedelta(days=2))
+    scheduler, sent = TableScheduler(app=app), list[str]()
+    monkeypatch.setattr(scheduler, "apply_entry", lambda entry, producer: sent.append(entry.name))
+    monkeypatch.setattr(TableScheduler, "producer", None)
+    for _ in range(2):
+        for _ in range(20):
+            scheduler.tick()
+        assert sorted(sent) == sorted(django_settings.CELERY_BEAT_SCHEDULE)
+        PeriodicTasks.update_changed()
+        clock(beat.LOOKS_EVERY_S)
 
 
 def test_a_row_that_cannot_be_scheduled_holds_up_no_other(transactional_db: None):

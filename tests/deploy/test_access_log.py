@@ -11,13 +11,20 @@ from gunicorn.config import Config
 from deploy.access_log import EscapingLogger
 
 
-def test_line_ends_and_control_characters_are_written_encoded():
-    path = "/x\n2030-01-01 FAKE\x1b[31m\x00 \xc3\xa9"
+def path_as_written(path: str) -> str:
     environ = {"PATH_INFO": path, "REQUEST_METHOD": "GET", "RAW_URI": "/", "SERVER_PROTOCOL": "HTTP/1.1"}
     answer = SimpleNamespace(status="200 OK", sent=1, response_length=1, headers=[])
     request = SimpleNamespace(headers=[])
-    atoms = EscapingLogger(Config()).atoms(answer, request, environ, timedelta(seconds=1))
-    assert atoms["U"] == "/x%0A2030-01-01%20FAKE%1B%5B31m%00%20%C3%A9"
+    return EscapingLogger(Config()).atoms(answer, request, environ, timedelta(seconds=1))["U"]
+
+
+def test_line_ends_and_control_characters_are_written_encoded():
+    path = "/x\n2030-01-01 FAKE\x1b[31m\x00 \xc3\xa9"
+    assert path_as_written(path) == "/x%0A2030-01-01%20FAKE%1B%5B31m%00%20%C3%A9"
+
+
+def test_what_opens_somebodys_choice_of_reports_is_not_written():
+    assert path_as_written("/reports/unsubscribe/abc.def/") == "/reports/unsubscribe/..."
 
 
 @pytest.mark.parametrize(

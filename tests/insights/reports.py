@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from insights.models import Report, ReportPreference, ReportState
@@ -62,9 +63,10 @@ def choose(user: User, team: Team, frequency: str) -> ReportPreference:
     return preference
 
 
-def end_leases() -> None:
-    """As if every lease and every pause were over."""
-    Report.objects.update(act_after=timezone.now() - timedelta(seconds=1))
+def end_leases(of: QuerySet[Report] | None = None) -> None:
+    """As if every lease and every pause were over, or those of these reports."""
+    for pk in (Report.objects.all() if of is None else of).values_list("pk", flat=True):
+        Report.objects.filter(pk=pk).update(act_after=timezone.now() - timedelta(seconds=1))
 
 
 def states() -> dict[str, str]:
