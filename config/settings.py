@@ -164,6 +164,18 @@ AUDITLOG_STORE_JSON_CHANGES = True
 AUDITLOG_USE_FK_STRING_REPRESENTATION = True  # names, not ids
 AUDIT_LOG_DAYS = ENVIRONMENT.audit_log_days
 
+# -- Mails: Django's own; reports have a dialogue of their own (insights/reports/smtp.py) -----------------------------
+
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if ENVIRONMENT.email_host else 'dummy'}.EmailBackend"
+EMAIL_HOST = ENVIRONMENT.email_host or ""
+EMAIL_PORT = ENVIRONMENT.email_port
+EMAIL_HOST_USER = ENVIRONMENT.email_host_user or ""
+EMAIL_HOST_PASSWORD = ENVIRONMENT.email_host_password.get_secret_value() if ENVIRONMENT.email_host_password else ""
+EMAIL_USE_TLS = ENVIRONMENT.email_security == "starttls"
+EMAIL_USE_SSL = ENVIRONMENT.email_security == "tls"
+EMAIL_TIMEOUT = ENVIRONMENT.email_timeout_s
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENVIRONMENT.email_from or "parley@localhost"
+
 # -- Language, time, static files -------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en-gb"

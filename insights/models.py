@@ -122,3 +122,8 @@ class Report(models.Model):
 
     def __str__(self) -> str:
         return f"{self.frequency} from {self.period_start}"
+
+    @property
+    def message_key(self) -> uuid.UUID:
+        """What its mail is known by, also when the row was lost with a database that was restored."""
+        return uuid.uuid5(self.user_id, f"{self.team_id} {self.frequency} {self.period_start}")

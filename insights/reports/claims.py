@@ -138,7 +138,9 @@ def claimable() -> QuerySet[Report]:
 
 def wanted(default_frequency: str) -> Combinable | Q:
     """What makes that a report is sent still: an active user, of the team, who wants reports so often."""
-    membership = User.teams.through.objects.filter(user_id=OuterRef("user_id"), team_id=OuterRef("team_id"))
+    membership = User.teams.through.objects.filter(
+        user_id=OuterRef("user_id"), team_id=OuterRef("team_id"), team__deleted_at=None
+    )
     active = User.objects.filter(pk=OuterRef("user_id"), is_active=True)
     chosen = ReportPreference.objects.filter(user_id=OuterRef("user_id"), team_id=OuterRef("team_id"))
     same = Exists(chosen.filter(frequency=OuterRef("frequency")))

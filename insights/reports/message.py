@@ -49,7 +49,7 @@ POLICY = SMTP.clone(header_factory=_HEADERS, cte_type="7bit")
 class Letter:
     """All that a report says, and to whom."""
 
-    report_id: UUID
+    message_key: UUID  # the same for the same user, team and period
     recipient: str
     team: str
     frequency: Frequency
@@ -81,7 +81,7 @@ def write_mail(letter: Letter, sender: Sender, now: datetime) -> Mail:
     message["Subject"] = letter.subject
     message["Date"] = format_datetime(now)
     # of the report, not of the attempt: who gets it twice, by an operator's decision, can tell
-    message["Message-ID"] = f"<report-{letter.report_id}@{sender.domain}>"
+    message["Message-ID"] = f"<report-{letter.message_key}@{sender.domain}>"
     message["List-Unsubscribe"] = f"<{letter.preference_url}>"
     message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message["Auto-Submitted"] = "auto-generated"

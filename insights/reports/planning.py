@@ -105,6 +105,7 @@ def _without_report(frequency: Frequency, period: Period, choices: Choices, afte
         pk__gt=after,
         wants=frequency.value,
         team__time_zone=period.time_zone,
+        team__deleted_at=None,
         user__is_active=True,
     )
     return list(members.order_by("pk").values_list("pk", "user_id", "team_id")[:ROWS_AT_ONCE])

@@ -192,7 +192,7 @@ def note_insistently(note: Callable[[], None]) -> None:
 def write_letter(report: Report, figures: TeamFigures, sender: Sender) -> Letter:
     preference = preference_of(report.user_id, report.team_id)
     return Letter(
-        report_id=report.pk,
+        message_key=report.message_key,
         recipient=report.user.email,
         team=report.team.name,
         frequency=Frequency(report.frequency),

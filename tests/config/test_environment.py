@@ -57,6 +57,15 @@ def test_pauses_are_seconds_separated_by_commas(environment: pytest.MonkeyPatch)
     assert settings.breaker_pauses_s == (1.0, 2.0)
 
 
+def test_who_names_a_mail_server_names_a_sender(environment: pytest.MonkeyPatch):
+    environment.setenv("EMAIL_HOST", "smtp.example.com")
+    with pytest.raises(SystemExit, match="EMAIL_FROM: must be set with EMAIL_HOST"):
+        read_environment()
+    environment.setenv("EMAIL_FROM", "Parley <parley@example.com>")
+    settings = read_environment()
+    assert (settings.email_port, settings.email_security) == (587, "starttls")
+
+
 def test_an_empty_setting_counts_as_not_set(environment: pytest.MonkeyPatch):
     environment.setenv("LLM", "")
     assert read_environment().llm == "quoting"
@@ -86,6 +95,13 @@ def test_an_empty_setting_counts_as_not_set(environment: pytest.MonkeyPatch):
         ("CELERY_BROKER_URL", "http://x"),
         ("CLASSIFIER", "no.such.Classifier"),
         ("LLM", "no_such_module.Client"),
+        ("EMAIL_PORT", "0"),
+        ("EMAIL_SECURITY", "ssl"),
+        ("EMAIL_FROM", "parley"),
+        ("EMAIL_FROM", "Parley <parley@example.com>\r\nBcc: mallory@example.com"),
+        ("EMAIL_TIMEOUT_S", "31"),
+        ("REPORTS_DEFAULT_FREQUENCY", "hourly"),
+        ("REPORTS_FROM_HOUR", "24"),
     ],
 )
 def test_a_setting_that_is_not_understood_ends_the_process_and_is_named(

@@ -26,7 +26,7 @@ from insights.selectors import MAX_DETAILED
 
 NOW = datetime(2026, 3, 9, 7, 0, tzinfo=UTC)
 SENDER = Sender(Address("Parley, the bot", addr_spec="parley@example.com"), "https://parley.example.com")
-REPORT_ID = UUID("7d9d8f5e-0000-4000-8000-000000000001")
+KEY = UUID("7d9d8f5e-0000-4000-8000-000000000001")
 WEEK = Period(date(2026, 3, 2), date(2026, 3, 9), "Europe/Zurich")
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -68,7 +68,7 @@ PROJECT = ProjectFigures(
 
 def letter(*projects: ProjectFigures, **values: Any) -> Letter:
     given: dict[str, Any] = {
-        "report_id": REPORT_ID,
+        "message_key": KEY,
         "recipient": "ada@example.com",
         "team": "Acme",
         "frequency": Frequency.WEEKLY,
@@ -131,7 +131,7 @@ def test_the_headers_are_those_that_mail_programs_look_for():
         "To": "ada@example.com",
         "Subject": "Acme: 2 to 8 March 2026",
         "Date": "Mon, 09 Mar 2026 07:00:00 +0000",
-        "Message-ID": f"<report-{REPORT_ID}@parley.example.com>",
+        "Message-ID": f"<report-{KEY}@parley.example.com>",
         "List-Unsubscribe": "<https://parley.example.com/reports/unsubscribe/token>",
         "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         "Auto-Submitted": "auto-generated",

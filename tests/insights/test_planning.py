@@ -111,6 +111,13 @@ def test_who_is_no_user_of_a_team_or_deactivated_is_owed_none():
     assert len(owed()) == 1
 
 
+def test_a_deleted_team_is_told_of_nothing():
+    team = member()
+    Team.objects.filter(pk=team.pk).update(deleted_at=timezone.now())
+    plan(MONDAY, WEEKLY_FROM_SEVEN)
+    assert owed() == []
+
+
 def test_a_service_that_was_down_tells_of_the_latest_period_alone():
     team = member()
     choose(team.users.get(), team, "daily")

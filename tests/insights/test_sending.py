@@ -198,6 +198,25 @@ def test_who_does_not_want_it_any_more_gets_none(
     assert postbox.counts() == {ADA: 1}
 
 
+def test_a_team_that_is_deleted_meanwhile_gets_none(postbox: Postbox):
+    team = make_team(ADA)
+    make_due(team)
+    Team.objects.filter(pk=team.pk).update(deleted_at=timezone.now())
+    assert send_due() == {SKIPPED: 1}
+    assert not postbox.received
+
+
+def test_a_report_whose_row_was_lost_is_known_by_the_same_id(postbox: Postbox):
+    team = make_team(ADA)
+    make_due(team)
+    send_due()
+    Report.objects.all().delete()  # as an older backup that is restored would
+    make_due(team)
+    send_due()
+    first, second = (each.message["Message-ID"] for each in postbox.received)
+    assert first == second
+
+
 def test_who_chose_the_same_as_the_default_gets_it(postbox: Postbox):
     team = make_team(ADA, BOB)
     choose(User.objects.get(email=ADA), team, "weekly")

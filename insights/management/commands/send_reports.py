@@ -160,7 +160,7 @@ class Command(BaseCommand):
             period = last_complete(wanted, now, team.time_zone)
             letters.append(
                 Letter(
-                    report_id=uuid4(),
+                    message_key=uuid4(),
                     recipient=user.email,
                     team=team.name,
                     frequency=wanted,
