@@ -11,22 +11,36 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from django.db.models import Exists, OuterRef, Subquery, Value
-from django.db.models.functions import Coalesce, NullIf
+from django.db import connection
 
-from insights.models import DEFAULT, Report, ReportPreference, ReportState
+from insights.models import Report, ReportState
 from insights.periods import Frequency, Period, last_complete
 from insights.reports import claims
-from teams.models import Team, User
+from teams.models import Team
 
 logger = logging.getLogger(__name__)
 
 CATCHING_UP = timedelta(days=3)
 KEPT = timedelta(days=400)
 ROWS_AT_ONCE = 1_000
+MAKE_DUE = """
+INSERT INTO insights_report (
+    id, user_id, team_id, frequency, period_start, period_end, time_zone, send_until,
+    state, act_after, attempts, error, sent_again_by, created_at
+)
+SELECT gen_random_uuid(), member.user_id, member.team_id, %(frequency)s, %(first)s, %(end)s, %(time_zone)s,
+    %(send_until)s, 'due', STATEMENT_TIMESTAMP(), 0, '', '', STATEMENT_TIMESTAMP()
+FROM teams_user_teams AS member
+JOIN teams_user AS person ON person.id = member.user_id AND person.is_active
+JOIN teams_team AS team ON team.id = member.team_id AND team.deleted_at IS NULL AND team.time_zone = %(time_zone)s
+LEFT JOIN insights_reportpreference AS choice
+    ON choice.user_id = member.user_id AND choice.team_id = member.team_id
+WHERE coalesce(nullif(choice.frequency, ''), %(default)s) = %(frequency)s
+ORDER BY member.id  -- another one may plan at this moment: in the same order they cannot wait in a ring
+ON CONFLICT DO NOTHING
+"""
 FREQUENCIES = tuple(frequency for frequency in Frequency if frequency is not Frequency.OFF)
 
 
@@ -73,42 +87,18 @@ def due_periods(now: datetime, choices: Choices) -> Iterator[tuple[Frequency, Pe
 
 
 def _make_due(frequency: Frequency, period: Period, choices: Choices) -> int:
-    """Rows for all who want that report and have none. How many were made here."""
-    made, last = 0, 0
-    while members := _without_report(frequency, period, choices, last):
-        rows = [
-            Report(
-                user_id=user_id,
-                team_id=team_id,
-                frequency=frequency.value,
-                period_start=period.first,
-                period_end=period.end,
-                time_zone=period.time_zone,
-                send_until=period.ends_at + CATCHING_UP,
-            )
-            for _, user_id, team_id in members
-        ]
-        Report.objects.bulk_create(rows, ignore_conflicts=True)  # another one may plan at this moment
-        made += len(rows)
-        last = members[-1][0]
-    return made
-
-
-def _without_report(frequency: Frequency, period: Period, choices: Choices, after: int) -> list[tuple[int, UUID, UUID]]:
-    """The next memberships, with user and team, that want such a report and have none of that period."""
-    of_pair = {"user_id": OuterRef("user_id"), "team_id": OuterRef("team_id")}
-    chosen = ReportPreference.objects.filter(**of_pair).values("frequency")
-    there = Report.objects.filter(**of_pair, frequency=frequency.value, period_start=period.first)
-    wants = Coalesce(NullIf(Subquery(chosen), Value(DEFAULT)), Value(choices.default_frequency.value))
-    members = User.teams.through.objects.alias(wants=wants).filter(  # type: ignore[misc]  # the plugin misses the alias
-        ~Exists(there),
-        pk__gt=after,
-        wants=frequency.value,
-        team__time_zone=period.time_zone,
-        team__deleted_at=None,
-        user__is_active=True,
-    )
-    return list(members.order_by("pk").values_list("pk", "user_id", "team_id")[:ROWS_AT_ONCE])
+    """Rows for all who want that report and have none. How many were made."""
+    values = {
+        "frequency": frequency.value,
+        "default": choices.default_frequency.value,
+        "first": period.first,
+        "end": period.end,
+        "time_zone": period.time_zone,
+        "send_until": period.ends_at + CATCHING_UP,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(MAKE_DUE, values)
+        return int(cursor.rowcount)
 
 
 def _forget_old(now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from uuid import uuid4
 
 import pytest
@@ -73,6 +74,13 @@ def test_who_follows_links_changes_nothing(stranger: Client, url: str, method: s
     assert (answer.status_code, chosen()) == (200, "")
     assert answer["X-Robots-Tag"] == "noindex"
     assert answer["Cache-Control"] == "no-store"
+
+
+def test_the_page_may_show_its_own_style(stranger: Client, url: str):
+    answer = stranger.get(url)
+    nonce = re.search(r'<style nonce="([^"]+)"', answer.content.decode())
+    assert nonce is not None
+    assert f"'nonce-{nonce[1]}'" in answer["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete", "options"])
