@@ -107,7 +107,8 @@ class Mailer:
             claim.release(str(error))
             raise
         except MailRefused as error:
-            logger.warning("report %s is not sent: %s", claim.report.pk, error)
+            # without the server's words, in which addresses stand: the row has them
+            logger.warning("report %s is refused %s", claim.report.pk, "for good" if error.is_permanent else "for now")
             return self._give_up(claim, str(error)) if error.is_permanent else self._put_off(claim, str(error))
 
     def _deliver(self, claim: Claim, mail: Mail) -> str:
@@ -155,7 +156,7 @@ class Mailer:
         try:
             connection.hand_over(mail.text)
         except FateUnknown as error:
-            logger.warning("the fate of report %s is unknown: %s", claim.report.pk, error)
+            logger.warning("the fate of report %s is unknown", claim.report.pk)
             claim.note_unknown(str(error))
             self._count_unknown()
             return ReportState.UNKNOWN
