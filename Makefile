@@ -54,10 +54,10 @@ backfill: setup  ## label the conversations of the past; BACKFILL_ARGS="--projec
 	@exec $(PY) -m deploy.local exec $(PY) manage.py backfill --wait $(BACKFILL_ARGS)
 
 backup: setup  ## copy the database and vectordb into a new folder: make backup DIR=backups/monday
-	@exec $(PY) -m deploy.local exec --with-vectordb $(PY) -m deploy.backup create "$(DIR)"
+	@exec $(PY) -m deploy.local exec --with-vectordb $(PY) -m deploy.backup create "$(or $(DIR),$(error name a new folder: make backup DIR=backups/monday))"
 
 restore: setup  ## put such a copy back, with `make run` stopped: make restore DIR=backups/monday
-	@exec $(PY) -m deploy.local exec --with-vectordb $(PY) -m deploy.backup restore "$(DIR)"
+	@exec $(PY) -m deploy.local exec --with-vectordb $(PY) -m deploy.backup restore "$(or $(DIR),$(error name the backup: make restore DIR=backups/monday))"
 
 flower: setup  ## the page of queues and workers, on port 5555 (`make run` has it already)
 	@exec $(PY) -m deploy.local exec $(PY) -m celery -A config flower --address=127.0.0.1
