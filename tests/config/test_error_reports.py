@@ -16,29 +16,23 @@ from observability import request_id
 
 SECRET = "what does the patient suffer from"
 ASK = """
-import logging, os, sys
+import sys
 import django; django.setup()
-if "sentry_sdk" in sys.modules:
-    import sentry_sdk
-    options = sentry_sdk.get_client().options
+from django.conf import settings
+print("sentry_sdk" in sys.modules)
+from config.error_reports import report_errors
+for sends_texts in (False, True):
+    asked = {"sentry_dsn": "http://public@127.0.0.1:1/1", "sentry_send_texts": sends_texts}
+    report_errors(type(settings.ENVIRONMENT)(**asked))
+    options = sys.modules["sentry_sdk"].get_client().options
     print(options["include_local_variables"], options["max_request_body_size"], options["before_send"] is None)
-else:
-    print("not imported")
 """
 
 
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ({}, "not imported"),
-        ({"SENTRY_DSN": ""}, "not imported"),
-        ({"SENTRY_DSN": "http://public@127.0.0.1:1/1"}, "False never False"),
-        ({"SENTRY_DSN": "http://public@127.0.0.1:1/1", "SENTRY_SEND_TEXTS": "1"}, "True medium True"),
-    ],
-)
-def test_the_sdk_is_imported_only_where_it_is_told_where_to_report(settings: dict[str, str], told: str):
-    run = subprocess.run([sys.executable, "-c", ASK], env={**os.environ, **settings}, capture_output=True, text=True)
-    assert run.stdout.strip() == told, run.stderr
+def test_the_sdk_is_imported_only_where_it_is_told_where_to_report_and_sends_texts_only_when_asked():
+    environment = {**os.environ, "SENTRY_DSN": ""}
+    run = subprocess.run([sys.executable, "-c", ASK], env=environment, capture_output=True, text=True)
+    assert run.stdout.splitlines() == ["False", "False never False", "True medium True"], run.stderr
 
 
 @pytest.mark.parametrize(("name", "value"), [("sentry_dsn", "nowhere"), ("sentry_traces_sample_rate", "2")])

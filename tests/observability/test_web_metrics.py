@@ -90,6 +90,7 @@ def ask_each_on_a_connection_of_its_own(web: Web, bot: Bot, list_path: str) -> N
         list(threads.map(call, range(12)))
 
 
+@pytest.mark.ci
 def test_what_only_neighbours_know_is_left_out_while_they_are_down(service: Service, bot: Bot):
     with (
         FaultyProxy(socket_of_database()) as to_database,

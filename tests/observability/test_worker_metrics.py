@@ -38,6 +38,7 @@ def service(request: pytest.FixtureRequest, broker: str, vectordb_server: Vector
     started.close()
 
 
+@pytest.mark.ci
 def test_the_figures_of_a_workers_processes_add_up_and_outlive_one_that_is_killed(service: Service):
     port = find_free_port()
     worker = service.start_worker("live,ingest", concurrency=2, environment={"METRICS_PORT": str(port)})
