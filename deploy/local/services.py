@@ -17,6 +17,8 @@ from deploy.local.process import Command
 LOOPBACK = "127.0.0.1"
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  # only in a container, or when BIND_HOST says so
 READY_FILE = "WORKER_READY_FILE"
+METRICS_PORT = "METRICS_PORT"
+WORKERS = ("worker", "worker-ingest", "worker-backfill")
 # A batch that drains, its successor, and one for what is short: categories to empty, messages that come to nothing.
 BACKFILL_PROCESSES = 3
 # Workers let what is under way end; windows wait 20 s at most for calls of a classifier.
@@ -182,13 +184,19 @@ def _worker(
         name,
         argv,
         # no REMAP_SIGTERM: with it Celery sleeps through its soft shutdown before it tells windows that they are to end
-        {**environment, READY_FILE: str(ready_file)},
+        {**environment, **_metrics_port_of(name, environment), READY_FILE: str(ready_file)},
         layout.logs / f"{name}.log",
         layout.root,
         stop_timeout_s=WORKER_STOP_TIMEOUT_S,
         before_start=lambda: ready_file.unlink(missing_ok=True),
         is_ready=ready_file.exists,
     )
+
+
+def _metrics_port_of(name: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """On one machine each worker needs a port of its own: they follow the one that is named."""
+    first = environment.get(METRICS_PORT, "")
+    return {METRICS_PORT: str(int(first) + WORKERS.index(name))} if _is_number(first) else {}
 
 
 def _python(*arguments: str) -> tuple[str, ...]:

@@ -85,6 +85,17 @@ def test_the_worker_that_nobody_waits_for_leaves_processors_to_the_others(tmp_pa
     assert services.worker(layout, {}).argv[0] == sys.executable
 
 
+@pytest.mark.parametrize(
+    ("named", "ports"),
+    [({"METRICS_PORT": "9100"}, ["9100", "9101", "9102"]), ({}, [None] * 3), ({"METRICS_PORT": ""}, [""] * 3)],
+)
+def test_each_worker_tells_its_figures_on_a_port_of_its_own(
+    tmp_path: Path, named: dict[str, str], ports: list[str | None]
+) -> None:
+    workers = (services.worker, services.worker_ingest, services.worker_backfill)
+    assert [start(Layout(tmp_path), named).environment.get("METRICS_PORT") for start in workers] == ports
+
+
 def test_what_is_named_is_never_overwritten() -> None:
     environ = {**ALL_NAMED, "SECRET_KEY": "own", "CLASSIFIER": "dummy"}
     built = build_environment(environ, Stack.from_environment(environ), KEYS, "unused", "unused")
