@@ -9,18 +9,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 
 from tests.vectordb.faults import FaultyDisk
 from vectordb.__main__ import main
 from vectordb.client import ChunkInput, Client
 from vectordb.engine import Database, Hit, Library, Snapshots
 from vectordb.schemas import DocumentCreate, FloatArray, LibraryCreate
+from vectordb.server.app import create_app
+from vectordb.server.metrics import ServerMetrics
 from vectordb.storage import SnapshotFolder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -223,3 +226,17 @@ def run_main(monkeypatch, capsys):
         return code, captured.out + captured.err
 
     return run
+
+
+def make_app(
+    database: Database, snapshots: Snapshots, *, api_keys: Sequence[str] = (), max_body_bytes: int = 1_000_000
+) -> FastAPI:
+    """The application in this process, over that database."""
+    return create_app(
+        database,
+        snapshots,
+        ServerMetrics(),
+        api_keys=api_keys,
+        metrics_token=None,
+        max_body_bytes=max_body_bytes,
+    )

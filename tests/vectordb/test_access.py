@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from vectordb.server.app import create_app
+from tests.vectordb.conftest import make_app
 
 
 def status_with(app, key: str | None) -> int:
@@ -25,7 +25,7 @@ def status_with(app, key: str | None) -> int:
     ],
 )
 def test_who_is_let_in(database, snapshots, keys, let_in, kept_out):
-    app = create_app(database, snapshots, api_keys=keys, max_body_bytes=1_000)
+    app = make_app(database, snapshots, api_keys=keys)
     assert [status_with(app, key) for key in let_in] == [200] * len(let_in)
     assert [status_with(app, key) for key in kept_out] == [401] * len(kept_out)
 

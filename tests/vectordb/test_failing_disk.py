@@ -5,8 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from tests.vectordb.conftest import hold_writer, make_vector
-from vectordb.server.app import create_app
+from tests.vectordb.conftest import hold_writer, make_app, make_vector
 
 LIBRARY = "/v1/libraries/lib"
 
@@ -28,7 +27,7 @@ class LocalCalls:
 
 @pytest.fixture
 def call(database, snapshots) -> LocalCalls:
-    call = LocalCalls(create_app(database, snapshots, api_keys=[], max_body_bytes=1_000_000))
+    call = LocalCalls(make_app(database, snapshots))
     assert call("POST", "/v1/libraries", {"id": "lib", "name": "n", "dimension": 4}).status_code == 201
     assert call("POST", f"{LIBRARY}/documents", {"id": "doc", "name": "d"}).status_code == 201
     return call

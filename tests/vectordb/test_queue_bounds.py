@@ -11,13 +11,12 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.vectordb.conftest import hold_writer, make_chunk, make_vector
+from tests.vectordb.conftest import hold_writer, make_app, make_chunk, make_vector
 from vectordb.engine import Database, Library
 from vectordb.engine.sizes import measure_bytes
 from vectordb.errors import Unavailable
 from vectordb.schemas import ChunkInput, ChunkUpdate, DocumentCreate, DocumentUpdate, LibraryCreate, LibraryUpdate
 from vectordb.schemas.filters import parse_filter
-from vectordb.server.app import create_app
 
 _BOUND = 1_000_000
 _LARGE = "x" * 300_000
@@ -99,7 +98,7 @@ def test_over_http_it_is_a_503_with_retry_after(database, snapshots, library):
         return http.post("/libraries/lib/chunks", json={"chunks": [chunk]})
 
     async def use() -> None:
-        transport = httpx.ASGITransport(create_app(database, snapshots, api_keys=[], max_body_bytes=_BOUND))
+        transport = httpx.ASGITransport(make_app(database, snapshots, max_body_bytes=_BOUND))
         async with httpx.AsyncClient(transport=transport, base_url="http://vectordb/v1") as http:
             go_on = hold_writer(library)
             calls = [asyncio.create_task(upsert(http, number)) for number in range(8)]

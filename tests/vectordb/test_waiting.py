@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
-from tests.vectordb.conftest import hold_writer, make_chunk, make_vector
+from tests.vectordb.conftest import hold_writer, make_app, make_chunk, make_vector
 from vectordb.engine import Database, Snapshots
 from vectordb.errors import Conflict, NotFound, ReadOnly, StorageFull
 from vectordb.schemas import LibraryCreate, LibraryUpdate
-from vectordb.server.app import create_app
 
 _MORE_THAN_THREADS = 60
 _PATIENCE_S = 10
@@ -21,7 +20,7 @@ def with_calls(database: Database, snapshots: Snapshots, use: Callable[[httpx.As
     """Give `use` a client of the application, whose calls may overlap."""
 
     async def run() -> None:
-        transport = httpx.ASGITransport(create_app(database, snapshots, api_keys=[], max_body_bytes=10_000_000))
+        transport = httpx.ASGITransport(make_app(database, snapshots, max_body_bytes=10_000_000))
         async with httpx.AsyncClient(transport=transport, base_url="http://vectordb/v1") as http:
             await use(http)
 
