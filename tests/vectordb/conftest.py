@@ -27,7 +27,7 @@ from vectordb.server.metrics import ServerMetrics
 from vectordb.storage import SnapshotFolder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 90.0
 
 
 def clean_environment(**more: str) -> dict[str, str]:
