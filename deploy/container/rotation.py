@@ -30,7 +30,7 @@ KINDS = {
     "broker-password": Kind(
         "service/broker-password", ("service/CELERY_BROKER_URL", "rabbitmq/parley.conf", "flower/CELERY_BROKER_URL")
     ),
-    "metrics-token": Kind("service/METRICS_TOKEN"),
+    "metrics-token": Kind("service/METRICS_TOKEN", ("vectordb/VECTORDB_METRICS_TOKEN",)),
 }
 
 

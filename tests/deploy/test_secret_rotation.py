@@ -25,6 +25,11 @@ def read(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_every_file_of_secrets_belongs_to_one_kind(folder: Path):
+    belonging = [path for kind in KINDS.values() for path in (kind.path, *kind.made_of_it)]
+    assert sorted(belonging) == sorted(read(folder))
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_one_secret_and_what_is_made_of_it_are_new_and_all_others_stay(folder: Path, name: str):
     kind, before = KINDS[name], read(folder)
