@@ -63,6 +63,14 @@ class SlowTinyEmbedder(TinyEmbedder):
         return super().embed_documents(texts)
 
 
+class SlowWideEmbedder(WideEmbedder):
+    """The other one, as slow."""
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        time.sleep(float(os.environ.get("SLOW_EMBEDDER_SECONDS", "0")))
+        return super().embed_documents(texts)
+
+
 def embed(text: str) -> NDArray[np.float32]:
     vector = np.full(DIMENSION, 1e-3, dtype=np.float32)
     for word in text.lower().split():

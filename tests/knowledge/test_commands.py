@@ -18,6 +18,7 @@ from knowledge.models import Document
 from teams.models import Project, ProjectAPIKey, Scope, Team, User
 from tests.factories.knowledge import DocumentFactory
 from tests.factories.teams import TeamFactory
+from tests.knowledge import pdfs
 from tests.knowledge.fakes import embed
 
 pytestmark = pytest.mark.django_db
@@ -38,6 +39,7 @@ def docs(tmp_path: Path) -> Path:
     (root / "guide" / "a b.rst").write_text("Second\n======\n\nMore words.")
     (root / "guide" / "page.htm").write_text("<h1>Third</h1><p>Words.")
     (root / "guide" / "notes.txt").write_text("Only words.")
+    (root / "guide" / "printed.PDF").write_bytes(pdfs.pdf_of("Printed words."))
     (root / "guide" / "picture.png").write_bytes(b"\x89PNG")
     (root / ".secret.md").write_text("# Hidden")
     (root / "guide" / ".hidden" / "x.md").write_text("# Hidden too")
@@ -47,12 +49,13 @@ def docs(tmp_path: Path) -> Path:
 class TestIngest:
     def test_a_folder_becomes_documents_that_are_found(self, store, project, docs):
         out, _ = ingest(docs, project, "--here", "--base-url", "https://example.com/docs/")
-        assert out == "4 files: 4 created, 0 replaced, 0 unchanged, 0 bad.\n"
+        assert out == "5 files: 5 created, 0 replaced, 0 unchanged, 0 bad.\n"
         rows = Document.objects.order_by("external_id").values_list("external_id", "title", "source_url", "state")
         assert list(rows) == [
             ("guide/a b.rst", "Second", "https://example.com/docs/guide/a%20b.rst", "indexed"),
             ("guide/notes.txt", "notes", "https://example.com/docs/guide/notes.txt", "indexed"),
             ("guide/page.htm", "Third", "https://example.com/docs/guide/page.htm", "indexed"),
+            ("guide/printed.PDF", "printed", "https://example.com/docs/guide/printed.PDF", "indexed"),
             ("index.md", "Welcome", "https://example.com/docs/index.md", "indexed"),
         ]
         found = selectors.search_passages(
@@ -65,7 +68,7 @@ class TestIngest:
         tiny.embedded.clear()
         (docs / "index.md").write_text("# Welcome\n\nAnother word.")
         out, _ = ingest(docs, project, "--here")
-        assert out == "4 files: 0 created, 1 replaced, 3 unchanged, 0 bad.\n"
+        assert out == "5 files: 0 created, 1 replaced, 4 unchanged, 0 bad.\n"
         assert len(tiny.embedded) == 1
 
     def test_bad_files_are_told_one_by_one_and_the_others_go_on(self, store, project, docs, settings):
@@ -79,7 +82,7 @@ class TestIngest:
             call_command("ingest", str(docs), "--project", str(project.pk), "--here", stderr=err, stdout=StringIO())
         for name in ("binary.md", "empty.md", "huge.md", "latin.txt"):
             assert f"{docs / name}: " in err.getvalue()
-        assert Document.objects.filter(state="indexed").count() == 4
+        assert Document.objects.filter(state="indexed").count() == 5
 
     def test_a_document_that_cannot_be_indexed_is_told(self, store, project, docs):
         (docs / "bare.html").write_text("<script>x</script>")
@@ -197,7 +200,7 @@ class TestCreateDemo:
         rows = client.get(
             f"/knowledge/v1/projects/{demo['project_id']}/documents/", headers={"X-API-KEY": demo["api_key"]}
         )
-        assert len(rows.json()["results"]) == 4
+        assert len(rows.json()["results"]) == 5
         user = User.objects.get(email=ADMIN_EMAIL)
         assert user.check_password(demo["admin_password"])
         assert user.is_superuser

@@ -473,6 +473,33 @@ class TestFailures:
         assert len(search(documents[0], "red blue")) == 6
 
 
+class TestLostData:
+    """vectordb has lost the live library."""
+
+    @pytest.fixture
+    def lost(self, teach, store) -> list[Document]:
+        documents = [teach(sections(3, word)) for word in ("red", "blue")]
+        store.delete_library(Library.objects.get().vectordb_id)
+        return documents
+
+    @pytest.mark.parametrize("knows_previous", [True, False])
+    def test_it_is_made_again_from_the_rows(self, lost, interrupted, wide, old, project, knows_previous):
+        with pytest.raises(VectorStoreUnavailable):
+            search(lost[0])
+        previous = old if knows_previous else None
+        reindexer = make_reindexer(interrupted, wide, previous)
+        start(project)
+        for _ in range(4):
+            let_time_pass()
+            for document_id in find_due(9)[0]:
+                reindexer._indexer.index(document_id)
+            for reindexing in Reindexing.objects.filter(state="running"):
+                reindexer.advance(reindexing.pk)
+        assert Reindexing.objects.get().state == "done"
+        assert {document.state for document in Document.objects.all()} == {"indexed"}
+        assert len(search(lost[0], "red blue")) == 6
+
+
 class TestAnotherEmbedder:
     """The service was given another one, and nobody has the documents indexed again yet."""
 

@@ -8,11 +8,13 @@ import time
 
 import pytest
 from django.core.management import call_command
+from django.db.models.functions import Now
 
-from knowledge import tasks
-from knowledge.models import Document
+from knowledge import composition, selectors, services, tasks
+from knowledge.embedders.choice import Embedders
+from knowledge.models import Document, Library, Reindexing
 from tests.factories.knowledge import DocumentFactory
-from tests.knowledge.conftest import make_due, sections, stored_ids
+from tests.knowledge.conftest import make_due, make_indexer, sections, stored_ids
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.broker]
 
@@ -73,6 +75,41 @@ def test_a_worker_killed_in_the_middle_is_followed_by_another(store, celery_work
     tasks.sweep_documents.delay()
     document = wait_for("indexed")
     assert len(stored_ids(store, document)) == document.chunk_count == 200
+
+
+@pytest.mark.ci
+def test_a_worker_killed_in_a_reindexing_is_followed_by_another_and_answers_lack_nothing(
+    store, project, celery_worker, use_environment
+):
+    use_environment(embedder="tests.knowledge.fakes.WideEmbedder", previous_embedder=TINY["EMBEDDER"])
+    embedders = composition.embedders_in_use()
+    before = make_indexer(store, embedders.previous, embedders=Embedders(embedders.previous))
+    documents = DocumentFactory.create_batch(20, project=project, content=sections(3))
+    for document in documents:
+        before.index(document.pk)
+
+    def find_answering() -> int:
+        place = selectors.find_place(project.pk)
+        found = selectors.search_passages(place, embedding=place.embedder.embed_query("word"), text="word", k=100)
+        return len({passage.document_id for passage in found})
+
+    both = {"EMBEDDER": "tests.knowledge.fakes.SlowWideEmbedder", "PREVIOUS_EMBEDDER": TINY["EMBEDDER"]}
+    worker = celery_worker(environment={**both, "SLOW_EMBEDDER_SECONDS": "0.3"})
+    reindexing = services.start_reindexing(project=project)
+    wait_until(lambda: find_answering() == 20 and Document.objects.filter(rebuilt_revision__isnull=False).count() > 2)
+    os.killpg(os.getpgid(worker.pid), signal.SIGKILL)
+
+    assert Reindexing.objects.get().state == "running"
+    assert find_answering() == 20
+    services.delete_document(project=project, document_id=documents[0].pk)
+    Reindexing.objects.update(advance_after=Now())
+    for document in documents:
+        make_due(document)
+    celery_worker(environment=both)
+    tasks.sweep_documents.delay()
+    assert wait_until(lambda: find_answering() == 19 and Reindexing.objects.filter(state="done").exists())
+    assert Library.objects.get().vectordb_id == Reindexing.objects.get(pk=reindexing.pk).vectordb_id
+    assert find_answering() == 19
 
 
 def test_the_demo_knows_its_documents_when_its_making_ends(store, tmp_path, celery_worker):
