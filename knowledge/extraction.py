@@ -24,7 +24,7 @@ from knowledge.errors import DocumentUnreadable
 from knowledge.loaders.pdf import TOO_COMPLEX, extract_text
 
 MAX_MEMORY_BYTES = 512 * 1024 * 1024
-MAX_COMPUTING_S = 45
+MAX_COMPUTING_S = 30
 # A busy machine computes slowly: what ends by this is tried again. Below the time limit of tasks, with some to spare.
 MAX_WAIT_S = 90.0
 UNREADABLE = 65  # sysexits.h: EX_DATAERR
