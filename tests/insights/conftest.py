@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from insights.reports import smtp
 from tests.insights.postbox import Postbox
 
 
@@ -19,16 +18,14 @@ def _started_postbox() -> Iterator[Postbox]:
 
 
 @pytest.fixture
-def postbox(_started_postbox: Postbox, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Postbox:
+def postbox(_started_postbox: Postbox, settings: Any) -> Postbox:
     """Empty, well-behaved, and what the settings name."""
-    monkeypatch.setattr(smtp, "ANSWER_TIMEOUT_S", 1.0)
     settings.ENVIRONMENT = settings.ENVIRONMENT.model_copy(
         update={
             "email_host": "127.0.0.1",
             "email_port": _started_postbox.port,
             "email_security": "none",
             "email_from": "Parley <parley@example.com>",
-            "email_timeout_s": 1.0,
         }
     )
     _started_postbox.received.clear()

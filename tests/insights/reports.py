@@ -11,8 +11,8 @@ from django.utils import timezone
 from insights.models import Report, ReportPreference, ReportState
 from insights.periods import Frequency, last_complete
 from insights.reports.planning import CATCHING_UP, Choices
+from query.models import QuestionAnswer, Thread
 from teams.models import Project, Team, User
-from tests.factories.query import QuestionAnswerFactory
 from tests.factories.teams import ProjectFactory, UserFactory
 
 WEEKLY_FROM_SEVEN = Choices(Frequency.WEEKLY, 7)
@@ -30,15 +30,16 @@ def make_team(*emails: str, time_zone: str = "UTC", days: int = 14) -> Team:
 
 def ask(project: Project, since: datetime) -> None:
     """A conversation of one question a day, from then on."""
-    for day in range((timezone.now() - since).days + 1):
-        at = since + timedelta(days=day)
-        QuestionAnswerFactory(
-            thread__project=project,
-            thread__created_at=at,
-            thread__last_activity_at=at,
-            question=f"What about day {day}?",
-            created_at=at,
+    times = [since + timedelta(days=day) for day in range((timezone.now() - since).days + 1)]
+    threads = Thread.objects.bulk_create(
+        Thread(project=project, first_question="What?", created_at=at, last_activity_at=at) for at in times
+    )
+    QuestionAnswer.objects.bulk_create(
+        QuestionAnswer(
+            thread=thread, question=f"What about day {day}?", answer="This.", is_uncertain=False, created_at=at
         )
+        for day, (thread, at) in enumerate(zip(threads, times, strict=True))
+    )
 
 
 def make_due(team: Team, frequency: Frequency = Frequency.WEEKLY) -> list[Report]:

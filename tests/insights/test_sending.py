@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -12,7 +13,7 @@ from insights import composition
 from insights.errors import MailServerUnavailable
 from insights.models import Report, ReportPreference
 from insights.periods import Frequency
-from insights.reports import claims, sending
+from insights.reports import claims, sending, smtp
 from insights.reports.claims import MAX_ATTEMPTS, RETRY_PAUSES, claim_reports
 from insights.reports.sending import Mailer
 from query.models import Thread
@@ -137,8 +138,10 @@ def test_a_server_that_is_not_there_costs_no_attempt(postbox: Postbox, settings:
 @pytest.mark.parametrize("behaviour", [hangs_up, is_mute])
 @pytest.mark.parametrize(("stage", "mails"), [("text", 0), ("text, taken", 1)])
 def test_one_whose_fate_is_unknown_is_never_sent_again_by_itself(
-    postbox: Postbox, behaviour: Behaviour, stage: str, mails: int
+    postbox: Postbox, behaviour: Behaviour, stage: str, mails: int, monkeypatch: pytest.MonkeyPatch, settings: Any
 ):
+    monkeypatch.setattr(smtp, "ANSWER_TIMEOUT_S", 1.0)
+    settings.ENVIRONMENT = settings.ENVIRONMENT.model_copy(update={"email_timeout_s": 1.0})
     make_due(make_team(ADA, BOB, CYD))
     postbox.behaviours[stage, BOB] = behaviour
     assert send_due() == {SENT: 2, UNKNOWN: 1}
