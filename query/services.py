@@ -22,6 +22,7 @@ from query.agent import Answer, Passage, SourcesFound, TextWritten
 from query.errors import ThreadNotFound
 from query.models import QuestionAnswer, Thread
 from query.signals import thread_started
+from query.writing import insert_together
 from teams.models import Project
 
 texts = logging.getLogger(TEXTS)
@@ -88,19 +89,19 @@ def _measure(answer: Answer) -> None:
 
 
 def _start_thread(project: Project, question: str, answer: Answer, asker: Asker) -> QuestionAnswer:
-    with transaction.atomic():
-        thread = Thread.objects.create(
-            project=project,
-            first_question=question,
-            is_uncertain=answer.is_uncertain,
-            user_email=asker.email,
-            user_unique_client_id=asker.unique_client_id,
-            user_metadata=asker.metadata,
-            origin_url=asker.origin_url,
-        )
-        exchange = _record(thread, question, answer)
-        announce = partial(thread_started.send_robust, sender=Thread, thread_id=thread.pk)
-        transaction.on_commit(announce, robust=True)
+    thread = Thread(
+        project=project,
+        first_question=question,
+        is_uncertain=answer.is_uncertain,
+        user_email=asker.email,
+        user_unique_client_id=asker.unique_client_id,
+        user_metadata=asker.metadata,
+        origin_url=asker.origin_url,
+    )
+    exchange = _make_exchange(thread, question, answer)
+    insert_together(thread, exchange)
+    announce = partial(thread_started.send_robust, sender=Thread, thread_id=thread.pk)
+    transaction.on_commit(announce, robust=True)
     return exchange
 
 
@@ -114,12 +115,14 @@ def _continue_thread(thread: Thread, question: str, answer: Answer) -> QuestionA
         )
         if not still_there:
             raise ThreadNotFound("The thread was deleted while its question was being answered.")
-        return _record(thread, question, answer)
+        exchange = _make_exchange(thread, question, answer)
+        exchange.save(force_insert=True)
+    return exchange
 
 
-def _record(thread: Thread, question: str, answer: Answer) -> QuestionAnswer:
-    return QuestionAnswer.objects.create(
-        thread=thread,
+def _make_exchange(thread: Thread, question: str, answer: Answer) -> QuestionAnswer:
+    return QuestionAnswer(
+        thread_id=thread.pk,
         question=question,
         standalone_question=answer.standalone_question,
         answer=answer.text,
