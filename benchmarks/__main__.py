@@ -17,6 +17,7 @@ BENCHMARKS: tuple[tuple[str, ...], ...] = (
     ("benchmarks.threads", "--threads", "20000"),
     ("benchmarks.deletion", "--threads", "20000"),
     ("benchmarks.erasing", "--threads", "20000"),
+    ("benchmarks.chat", "--quick"),
     ("benchmarks.chat_overhead", "--quick"),
     ("benchmarks.backfill", "--quick"),
     ("benchmarks.answers", str(DATA.parent.parent / "docs"), str(DATA / "docs_questions.jsonl")),
