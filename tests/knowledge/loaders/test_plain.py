@@ -25,4 +25,4 @@ def test_a_line_of_two_million_characters_is_one_block():
 
 
 def test_there_is_a_loader_for_each_served_content_type():
-    assert set(LOADERS) == {"text/markdown", "text/html", "text/plain", "text/x-rst"}
+    assert set(LOADERS) == {"application/pdf", "text/markdown", "text/html", "text/plain", "text/x-rst"}
