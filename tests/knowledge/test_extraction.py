@@ -83,7 +83,9 @@ def test_no_child_is_left():
 
 
 def children() -> list[str]:
-    return [child for thread in Path("/proc/self/task").iterdir() for child in (thread / "children").read_text().split()]
+    return [
+        child for thread in Path("/proc/self/task").iterdir() for child in (thread / "children").read_text().split()
+    ]
 
 
 def test_its_bounds_are_below_the_limit_of_a_task(settings):
