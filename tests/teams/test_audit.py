@@ -11,6 +11,7 @@ from auditlog.models import LogEntry
 from auditlog.registry import auditlog
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry as DjangosEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core import serializers
 from django.core.management import call_command
 from django.db import connection
@@ -172,11 +173,11 @@ def count_queries_of_deleting(user: User) -> int:
 
 
 def test_a_user_who_did_much_is_deleted_as_quickly_and_remains_named():
-    counts = []
+    counts, content_type = [], ContentType.objects.get_for_model(User)
     for entries in (1, 40):
         user = UserFactory()
         LogEntry.objects.bulk_create(
-            LogEntry(content_type_id=1, object_pk="x", action=1, actor=user, actor_email=user.email)
+            LogEntry(content_type=content_type, object_pk="x", action=1, actor=user, actor_email=user.email)
             for _ in range(entries)
         )
         counts.append(count_queries_of_deleting(user))
@@ -238,10 +239,10 @@ def test_it_is_found_by_who_by_what_by_row_and_by_time(
 
 def test_old_entries_are_forgotten(settings: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(audit, "ENTRIES_A_BATCH", 2)
-    now = timezone.now()
+    now, content_type = timezone.now(), ContentType.objects.get_for_model(User)
     LogEntry.objects.all().delete()
     for days in (1, 9, 11, 12, 13, 14):
-        LogEntry.objects.create(content_type_id=1, object_pk=str(days), action=1, timestamp=now - timedelta(days=days))
+        LogEntry.objects.create(content_type=content_type, object_pk=str(days), action=1, timestamp=now - timedelta(days=days))
     settings.AUDIT_LOG_DAYS = 0
     tasks.forget_old_audit_entries()
     assert LogEntry.objects.count() == 6
