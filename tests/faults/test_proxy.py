@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -19,7 +20,7 @@ def echo() -> Iterator[tuple[str, int]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve(connection: socket.socket) -> None:
-            with connection:
+            with connection, suppress(ConnectionError):
                 while piece := connection.recv(65_536):
                     connection.sendall(piece)
 

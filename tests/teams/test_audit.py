@@ -242,7 +242,8 @@ def test_old_entries_are_forgotten(settings: Any, monkeypatch: pytest.MonkeyPatc
     now, content_type = timezone.now(), ContentType.objects.get_for_model(User)
     LogEntry.objects.all().delete()
     for days in (1, 9, 11, 12, 13, 14):
-        LogEntry.objects.create(content_type=content_type, object_pk=str(days), action=1, timestamp=now - timedelta(days=days))
+        timestamp = now - timedelta(days=days)
+        LogEntry.objects.create(content_type=content_type, object_pk=str(days), action=1, timestamp=timestamp)
     settings.AUDIT_LOG_DAYS = 0
     tasks.forget_old_audit_entries()
     assert LogEntry.objects.count() == 6
