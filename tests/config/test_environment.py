@@ -138,7 +138,12 @@ def test_every_process_refuses_to_start_and_says_which_setting(command: list[str
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("LLM", "json.nope"), ("LLM", "json.dumps"), ("CLASSIFIER", "json.nope"), ("CLASSIFIER", "json.dumps")],
+    [
+        ("LLM", "json.nope"),
+        ("CLASSIFIER", "json.dumps"),
+        pytest.param("LLM", "json.dumps", marks=pytest.mark.ci),
+        pytest.param("CLASSIFIER", "json.nope", marks=pytest.mark.ci),
+    ],
 )
 def test_no_web_server_starts_with_a_part_that_cannot_be_made(setting: str, value: str):
     outcome = subprocess.run(
@@ -151,8 +156,15 @@ def test_no_web_server_starts_with_a_part_that_cannot_be_made(setting: str, valu
     assert f"{setting}: {value} cannot be" in outcome.stderr
 
 
-@pytest.mark.parametrize("setting", ["LLM", "EMBEDDER"])
-@pytest.mark.parametrize("missing", ["BASE_URL", "MODEL"])
+@pytest.mark.parametrize(
+    ("setting", "missing"),
+    [
+        ("LLM", "BASE_URL"),
+        ("EMBEDDER", "MODEL"),
+        pytest.param("LLM", "MODEL", marks=pytest.mark.ci),
+        pytest.param("EMBEDDER", "BASE_URL", marks=pytest.mark.ci),
+    ],
+)
 def test_no_web_server_starts_with_a_provider_named_by_half(setting: str, missing: str):
     named = {setting: "openai", f"{setting}_BASE_URL": "http://127.0.0.1:1/v1", f"{setting}_MODEL": "m"}
     outcome = subprocess.run(

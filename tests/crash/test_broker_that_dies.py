@@ -53,7 +53,7 @@ def environment(notes: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("fault", ["killed", "connections cut"])
+@pytest.mark.parametrize("fault", ["killed", pytest.param("connections cut", marks=pytest.mark.ci)])
 def test_check_03_what_is_under_way_when_the_broker_dies_is_labelled_by_the_same_calls(
     request: pytest.FixtureRequest,
     own_broker: Broker,

@@ -41,6 +41,9 @@ GRACE_S = 30.0  # what orchestrators give a process between SIGTERM and SIGKILL
 LONGEST_S = 120.0
 OLD = timedelta(days=30)
 
+live_or_backfill = pytest.mark.parametrize(
+    "age", [pytest.param(timedelta(0), id="live", marks=pytest.mark.ci), pytest.param(OLD, id="backfill")]
+)
 once_or_twenty_times = pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.soak)])
 
 
@@ -73,7 +76,7 @@ def project() -> Project:
 
 
 @once_or_twenty_times
-@pytest.mark.parametrize("age", [timedelta(0), OLD], ids=["live", "backfill"])
+@live_or_backfill
 def test_check_05_killed_children_lose_no_thread_and_label_none_twice(
     service: Service, project: Project, age: timedelta, times: int
 ):
@@ -107,7 +110,7 @@ def test_check_06_what_a_killed_worker_had_in_hand_is_claimed_again_within_the_l
 
 
 @once_or_twenty_times
-@pytest.mark.parametrize("age", [timedelta(0), OLD], ids=["live", "backfill"])
+@live_or_backfill
 def test_check_07_a_stopped_worker_ends_within_the_grace_and_repeats_one_window_at_most(
     service: Service, project: Project, notes: Path, age: timedelta, times: int
 ):

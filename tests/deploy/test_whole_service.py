@@ -39,6 +39,7 @@ def ask(demo: dict[str, Any], method: str, path: str, **more: Any) -> Any:
     return response.json()
 
 
+@pytest.mark.ci
 def test_from_nothing_to_an_answered_and_labelled_question_and_still_there_after_a_kill(
     real_checkout: Checkout, wait_until: Callable[..., None]
 ) -> None:

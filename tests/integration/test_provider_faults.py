@@ -96,7 +96,7 @@ def test_a_provider_that_answers_answers_questions_and_follow_ups(
 
 @pytest.mark.usefixtures("vectordb_server")
 @pytest.mark.parametrize("mode", FAULTS)
-@pytest.mark.parametrize("role", ["llm", "embedder"])
+@pytest.mark.parametrize("role", ["llm", pytest.param("embedder", marks=pytest.mark.ci)])
 def test_a_provider_that_fails_is_503_and_leaves_no_trace(
     project: Project, api: APIClient, provider: RunningServer, use_provider: UseProvider, role: str, mode: str
 ):

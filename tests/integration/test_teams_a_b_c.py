@@ -161,6 +161,7 @@ def test_team_a_sorts_into_the_predefined_categories_and_has_the_last_word(team:
     assert team.labels() == final
 
 
+@pytest.mark.ci
 def test_team_b_adds_careers_and_legal(team: Team):
     for title in ("Careers", "Legal"):
         row = team.add_category(title)
@@ -187,6 +188,7 @@ def test_team_b_adds_careers_and_legal(team: Team):
     assert list(team.threads(category=categories["Careers"])) == [threads["Legal"]]
 
 
+@pytest.mark.ci
 def test_team_c_replaces_discovery_by_coding(team: Team):
     old = team.categories()
     howto, code, trouble, decided, cleared = (
