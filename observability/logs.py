@@ -119,7 +119,7 @@ def configure(log_format: LogFormat, level: str, *, shows_texts: bool = False) -
         "root": {"handlers": ["stderr"], "level": "INFO" if level == "DEBUG" else level},
         "loggers": {
             **{room: {"level": level} for room in ROOMS},
-            **{name: {"level": "WARNING"} for name in ("httpx", "openai")},
+            **{name: {"level": "WARNING"} for name in ("httpx", "httpx2", "openai")},
             "django": {"handlers": [], "propagate": True},  # its own, with DEBUG, writes what this one does not
             TEXTS: {"level": "INFO" if shows_texts else "CRITICAL"},
         },

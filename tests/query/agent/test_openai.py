@@ -61,6 +61,15 @@ def test_the_agent_answers_with_it(llm: OpenAILLM):
     assert not answer.is_uncertain
 
 
+def test_the_address_that_may_hold_a_password_is_in_no_log(server: RunningServer, caplog: pytest.LogCaptureFixture):
+    address = server.base_url.replace("://", "://user:very-secret@")
+    llm = OpenAILLM(base_url=address, model="test", api_key=KEY, timeout_s=10.0, max_retries=1)
+    with caplog.at_level(logging.INFO):
+        assert llm.generate(QUESTION)
+    llm.close()
+    assert "secret" not in caplog.text
+
+
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in ("ok", "slow")])
 def test_every_fault_ends_in_bounded_time_as_unavailable(server: RunningServer, mode: str):
     server.set_mode(mode)
