@@ -34,6 +34,7 @@ pytestmark = [pytest.mark.django_db(transaction=True)]
 # Valid by the description, and refused: rules that JSON Schema cannot state, or says in other words.
 UNSPEAKABLE = (
     (None, "parse_error"),  # NUL characters, also in fields that nobody reads; numbers beyond a double
+    ("*", "null_characters_not_allowed"),  # the same in a form
     (None, "unsupported_media_type"),  # a file's kind is told by its name
     ("cursor", "invalid"),
     ("question", "blank"),  # spaces, or what nobody sees
