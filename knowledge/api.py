@@ -29,6 +29,7 @@ from knowledge.serializers import (
 )
 from knowledge.services import Written
 from teams.permissions import key_of
+from teams.views import KeyView
 
 A_DOCUMENT = OpenApiExample(
     "A document",
@@ -78,7 +79,7 @@ class FormParser(MultiPartParser):
 
 
 @extend_schema(tags=["documents"])
-class DocumentViewSet(ListModelMixin, GenericViewSet[Document]):
+class DocumentViewSet(KeyView, ListModelMixin, GenericViewSet[Document]):
     """What a project's bot knows. A document's content is sent, never shown again: retrieval shows its passages."""
 
     scopes: ClassVar = {
@@ -151,7 +152,7 @@ class DocumentViewSet(ListModelMixin, GenericViewSet[Document]):
 
 
 @extend_schema(tags=["documents"])
-class DocumentsReindex(GenericAPIView[Reindexing]):
+class DocumentsReindex(KeyView, GenericAPIView[Reindexing]):
     """All of a project's documents, indexed again: after a change of the embedder or of the splitter, say."""
 
     scopes: ClassVar = {"get": "read", "post": "ingest"}

@@ -18,7 +18,6 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
-from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from query import selectors, services
@@ -39,6 +38,7 @@ from query.serializers import (
 from query.services import Asker
 from teams.models import Project
 from teams.permissions import key_of
+from teams.views import KeyView
 
 A_QUESTION = OpenApiExample(
     "A question",
@@ -94,7 +94,7 @@ STREAM = (
 )
 
 
-class ProjectQuestions(APIView):
+class ProjectQuestions(KeyView):
     """Questions to a project's bot; with `thread_id`, follow-ups in that thread."""
 
     scopes: ClassVar = {"post": "chat"}
@@ -107,7 +107,7 @@ class ProjectQuestions(APIView):
         return Asked(key_of(request).project, asked.validated_data["question"], thread, asked.asker())
 
 
-class ThreadQuestions(APIView):
+class ThreadQuestions(KeyView):
     """Follow-ups: what came before in the thread is taken into account."""
 
     scopes: ClassVar = {"post": "chat"}
@@ -181,7 +181,7 @@ def _answer(asked: Asked) -> Response:
     return Response(ChatAnswer(exchange).data)
 
 
-def _stream(view: APIView, request: Request, asked: Asked) -> StreamingHttpResponse:
+def _stream(view: KeyView, request: Request, asked: Asked) -> StreamingHttpResponse:
     make = partial(
         services.ask_in_parts,
         project=asked.project,
@@ -202,7 +202,7 @@ def _stream(view: APIView, request: Request, asked: Asked) -> StreamingHttpRespo
     return StreamingHttpResponse(events, content_type=CONTENT_TYPE, headers=headers)
 
 
-class ProjectRetrieval(APIView):
+class ProjectRetrieval(KeyView):
     """The passages that the project's documents hold on a question, best first, without an answer."""
 
     scopes: ClassVar = {"post": "read"}
@@ -222,7 +222,7 @@ class ProjectRetrieval(APIView):
 
 
 @extend_schema(tags=["threads"])
-class ThreadViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Thread]):
+class ThreadViewSet(KeyView, ListModelMixin, RetrieveModelMixin, GenericViewSet[Thread]):
     """A project's conversations."""
 
     scopes: ClassVar[dict[str, str]] = {"list": "read", "retrieve": "read"}

@@ -18,6 +18,7 @@ from categorisation.models import Category
 from categorisation.serializers import CategoryDeletion, CategoryDraft, CategoryRow, ChangedCategory
 from categorisation.services import Actor
 from teams.permissions import key_of
+from teams.views import KeyView
 
 CAREERS = {
     "title": "Careers",
@@ -47,7 +48,7 @@ A_CHANGED_CATEGORY = OpenApiExample(
 @extend_schema_view(
     list=extend_schema(summary="List categories, oldest first"), retrieve=extend_schema(summary="Read a category")
 )
-class CategoryViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Category]):
+class CategoryViewSet(KeyView, ListModelMixin, RetrieveModelMixin, GenericViewSet[Category]):
     """The categories that a project's threads are sorted into."""
 
     scopes: ClassVar = {

@@ -18,6 +18,7 @@ from categorisation.models import Run
 from categorisation.serializers import PreviewStart, ReclassifyStart, RunRow, RunStart
 from categorisation.services import Actor
 from teams.permissions import key_of
+from teams.views import KeyView
 
 A_BACKFILL = OpenApiExample("A backfill", request_only=True, value={"kind": "backfill"})
 A_RUN = OpenApiExample(
@@ -86,7 +87,7 @@ A_PREVIEW = OpenApiExample(
     list=extend_schema(summary="List runs, newest first"),
     retrieve=extend_schema(summary="Read a run and its progress", examples=[A_RUN, A_PREVIEW]),
 )
-class RunViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet[Run]):
+class RunViewSet(KeyView, ListModelMixin, RetrieveModelMixin, GenericViewSet[Run]):
     """Labelling in the background."""
 
     scopes: ClassVar = {

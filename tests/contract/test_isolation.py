@@ -24,6 +24,7 @@ from rest_framework.test import APIClient
 import knowledge.composition
 from teams import keys, services
 from teams.models import Project, Scope
+from teams.views import KeyView
 from tests.contract.routes import (
     CALLS,
     HOW_TO_ADD,
@@ -146,6 +147,13 @@ def strangers(project: Project) -> dict[str, APIClient]:
 
 
 # -- the walk ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_call_of_a_key_is_counted_before_it_is_judged():
+    """Who guesses at ids meets the key's limit."""
+    views = {route: pattern.callback.cls for route, pattern in list_routes() if gate_of(route) is None}
+    assert {route for _, route in CALLS} == views.keys()
+    assert [route for route, view in views.items() if not issubclass(view, KeyView)] == []
 
 
 def test_check_20_every_route_has_a_case():

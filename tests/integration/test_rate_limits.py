@@ -85,6 +85,17 @@ def test_what_is_refused_for_other_reasons_counts_too_and_who_has_no_key_is_told
     assert "RateLimit-Limit" not in APIClient().get(f"/query/v1/projects/{project.pk}/threads/")
 
 
+@pytest.mark.django_db
+def test_who_guesses_at_ids_or_lacks_a_scope_is_limited_too(project: Project):
+    guessing, lacking = client_of(key_of(project, 2)[1]), client_of(key_of(project, 2)[1])
+    answers = [guessing.get(f"/query/v1/projects/{uuid4()}/threads/") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [404, 404, 429]
+    assert [answer["RateLimit-Remaining"] for answer in answers] == ["1", "0", "0"]
+    path = f"/query/v1/projects/{project.pk}/categories/"
+    answers = [lacking.post(path, {"title": "Careers"}, format="json") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [403, 403, 429]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_calls_come_back_one_by_one(project: Project):
     key, _ = key_of(project)
