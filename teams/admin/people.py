@@ -19,6 +19,11 @@ from teams.admin.base import OperatorAdmin, RelatedFilter
 from teams.admin.projects import WHAT_GOES_WITH_IT
 from teams.models import Project, Team, User
 
+WHAT_GOES_WITH_A_USER = (
+    "What they chose about reports, and the record of those that were sent to them, goes as well;"
+    " the audit trail goes on naming them."
+)
+
 
 @admin.register(Team)
 class TeamAdmin(OperatorAdmin[Team]):
@@ -75,6 +80,13 @@ class UserAdmin(DjangoUserAdmin[User], OperatorAdmin[User]):
         ("Times", {"fields": ["last_login", "created_at"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "usable_password", "password1", "password2"]})]
+
+    def get_deleted_objects(
+        self, objs: Iterable[User], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Only the users: what goes with them is deleted by nobody alone, whatever permissions they have."""
+        names = [f"{user}. {WHAT_GOES_WITH_A_USER}" for user in objs]
+        return names, {str(User._meta.verbose_name_plural): len(names)}, set(), []
 
 
 admin.site.unregister(Group)

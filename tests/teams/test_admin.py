@@ -14,6 +14,7 @@ from django.contrib.sessions.models import Session
 from django.contrib.staticfiles import finders
 from django.core import serializers
 from django.db import connection
+from django.db.models import CASCADE, Model
 from django.test import Client
 from django.utils import timezone
 
@@ -147,6 +148,28 @@ def test_the_sidebar_shows_what_may_be_looked_at(settings: Any):
     settings.FLOWER_URL = "https://flower.example.com"
     page = staff_who_may("view_run").get("/admin/").content.decode()
     assert 'href="https://flower.example.com"' in page
+
+
+def kinds_gone_with(model: type[Model]) -> set[type[Model]]:
+    """What the database's rows of that kind take along."""
+    found: set[type[Model]] = set()
+    to_look_at = [model]
+    while to_look_at:
+        for relation in to_look_at.pop()._meta.related_objects:
+            if relation.on_delete is CASCADE and relation.related_model not in found:
+                found.add(relation.related_model)
+                to_look_at.append(relation.related_model)
+    return found
+
+
+def test_nothing_that_may_be_deleted_is_held_by_rows_that_nobody_may_delete():
+    """Django's pages ask for the permission to delete each row that goes as well."""
+    superuser: Any = type("Request", (), {"user": UserFactory(is_superuser=True)})()
+    for model, page in admin.site._registry.items():
+        asks = type(page).get_deleted_objects is admin.ModelAdmin.get_deleted_objects
+        if asks and page.has_delete_permission(superuser):
+            pages = (admin.site._registry.get(kind) for kind in kinds_gone_with(model))
+            assert all(each.has_delete_permission(superuser) for each in pages if each is not None), model
 
 
 def test_too_many_rows_are_not_gone_through_in_one_request(
