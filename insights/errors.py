@@ -6,6 +6,7 @@ InsightsError
 └── MailError
     ├── MailServerUnavailable
     ├── MailRefused
+    │   └── ConversationEnded
     └── FateUnknown
 """
 
@@ -36,6 +37,16 @@ class MailRefused(MailError):
     def __init__(self, message: str, *, is_permanent: bool) -> None:
         super().__init__(message)
         self.is_permanent = is_permanent
+
+
+class ConversationEnded(MailRefused):
+    """The mail server hung up, fell silent or said that it was closing, over this mail; it did not take it.
+
+    Perhaps it does so to all of them, perhaps to this recipient's alone: another connection tells.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, is_permanent=False)
 
 
 class FateUnknown(MailError):

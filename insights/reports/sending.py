@@ -1,7 +1,8 @@
 """One stretch of sending: reports that are due, one after another, over one connection to the mail server.
 
-What one mail meets concerns that mail alone. What concerns the server ends the stretch; another one comes later. The
-figures of a team and a period are counted once for all its users.
+What one mail meets concerns that mail alone, also when the server hangs up over it: the next one goes over another
+connection. What concerns the server ends the stretch, as do several mails in a row that it hangs up over; another one
+comes later. The figures of a team and a period are counted once for all its users.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from django.db import Error, connection
 from django.utils import timezone
 
 from insights.composition import Sender
-from insights.errors import FateUnknown, MailRefused, MailServerUnavailable
+from insights.errors import ConversationEnded, FateUnknown, MailRefused, MailServerUnavailable
 from insights.figures import Span, TeamFigures
 from insights.models import Report, ReportState
 from insights.periods import Frequency, Period, before
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 CLAIMED_AT_ONCE = 10
 HELD_FOR_S = 60.0  # well below a lease, less the longest that one mail takes
 NOTING_PAUSES_S = (0.5, 2.0)  # when the database fails just after a mail was taken
-UNKNOWN_IN_A_ROW = 3  # a server that does this would leave all reports of unknown fate
+ENDED_IN_A_ROW = 3  # a server that does this would cost all reports an attempt, or leave them of unknown fate
 LOST = "lost"
 UNWANTED = "The user unsubscribed, left the team, or was deactivated."
 QUIET = "Nothing was asked in this period, nor in the one before."
@@ -54,10 +55,10 @@ class Mailer:
     choices: Choices
     should_stop: Callable[[], bool] = lambda: False
     tell: Tell = lambda report, outcome: None
-    _figures: dict[tuple[object, ...], TeamFigures] = field(default_factory=dict)
+    _figures: dict[tuple[object, ...], TeamFigures | Error] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _connection: Connection | None = None
-    _unknown_in_a_row: int = 0
+    _ended_in_a_row: int = 0
 
     def send_due(self, budget_s: float = float("inf")) -> Outcomes:
         """Send what is due, for so long at most, and count what became of the reports.
@@ -74,6 +75,7 @@ class Mailer:
                         outcomes[outcome] += 1
                         metrics.REPORTS.labels(outcome).inc()
                         self.tell(claim.report, outcome)
+                        self._end_if_all_are_ended()
         return outcomes
 
     def _is_over(self, ends_at: float) -> bool:
@@ -107,6 +109,7 @@ class Mailer:
             claim.release(str(error))
             raise
         except MailRefused as error:
+            self._ended_in_a_row += isinstance(error, ConversationEnded)
             # without the server's words, in which addresses stand: the row has them
             logger.warning("report %s is refused %s", claim.report.pk, "for good" if error.is_permanent else "for now")
             return self._give_up(claim, str(error)) if error.is_permanent else self._put_off(claim, str(error))
@@ -133,22 +136,33 @@ class Mailer:
             figures = self._count(claim.report)
             if figures.is_active:
                 return write_mail(write_letter(claim.report, figures, self.sender), self.sender, timezone.now())
-        except (Error, MailRefused):
+        except MailRefused:
             raise
         except Exception as error:  # whatever is wrong with one report, the others are sent
             logger.exception("report %s cannot be made", claim.report.pk)
+            if isinstance(error, Error) and not connection.is_usable():
+                connection.close()  # what becomes of the report is noted over another one
             raise MailRefused(f"It cannot be made: {type(error).__name__}.", is_permanent=False) from error
         claim.skip(QUIET)
         return None
 
     def _count(self, report: Report) -> TeamFigures:
+        """Raises the database's error, also to those whose figures are the same: they would wait as long for it."""
         key = report.team_id, report.frequency, report.period_start, report.time_zone
         if key not in self._figures:
-            self._figures = {key: count_for(report.team, Frequency(report.frequency), period_of(report))}
-        return self._figures[key]
+            try:
+                self._figures = {key: count_for(report.team, Frequency(report.frequency), period_of(report))}
+            except Error as error:
+                self._figures = {key: error}
+        figures = self._figures[key]
+        if isinstance(figures, Error):
+            raise figures
+        return figures
 
     def _connect(self) -> Connection:
         if self._connection is None or not self._connection.is_usable:
+            if self._connection is not None:
+                self._connection.close()
             self._connection = self._stack.enter_context(self.server.connect())
         return self._connection
 
@@ -158,15 +172,14 @@ class Mailer:
         except FateUnknown as error:
             logger.warning("the fate of report %s is unknown", claim.report.pk)
             claim.note_unknown(str(error))
-            self._count_unknown()
+            self._ended_in_a_row += 1
             return ReportState.UNKNOWN
-        self._unknown_in_a_row = 0
+        self._ended_in_a_row = 0
         note_insistently(claim.note_sent)
         return ReportState.SENT
 
-    def _count_unknown(self) -> None:
-        self._unknown_in_a_row += 1
-        if self._unknown_in_a_row >= UNKNOWN_IN_A_ROW:
+    def _end_if_all_are_ended(self) -> None:
+        if self._ended_in_a_row >= ENDED_IN_A_ROW:
             raise MailServerUnavailable("The mail server hangs up in the middle of each mail.")
 
     def _put_off(self, claim: Claim, reason: str) -> str:

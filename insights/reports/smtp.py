@@ -3,6 +3,9 @@
     connect ─> offer: MAIL, RCPT, DATA ─> the server says "354 go on" ─> hand over: text, end of text ─> the answer
               nothing was handed over yet                             from here on the server may have it
 
+What goes wrong until the server has taken MAIL is the same for all mails. From RCPT on it may be this mail's alone,
+also where the server hangs up: there are those that do so over an address or a text that they dislike.
+
 Whoever sends can so write down that a mail is about to be handed over at the last moment before it is. What the server
 answers to the text decides: taken, refused (it does not have it), or no answer (nobody knows).
 
@@ -21,7 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from insights.errors import FateUnknown, MailRefused, MailServerUnavailable
+from insights.errors import ConversationEnded, FateUnknown, MailRefused, MailServerUnavailable
 
 Security = Literal["none", "starttls", "tls"]
 
@@ -96,19 +99,26 @@ class Connection:
         return self._is_usable
 
     def offer(self, sender: str, recipient: str) -> None:
-        """Have the server agree to sender and recipient. Raises MailRefused (of this one) or MailServerUnavailable."""
+        """Have the server agree to sender and recipient.
+
+        Raises MailRefused (of this one; ConversationEnded where the connection went with it), or MailServerUnavailable.
+        """
+        error_of: type[MailServerUnavailable | ConversationEnded] = MailServerUnavailable
         try:
             with _at_most(LONGEST_MAIL_S, self._smtp):
-                # a refusal of the sender is no fault of this mail's: it is the same in all of them
-                self._ask("MAIL", f"FROM:<{sender}>", fatal=True)
+                self._name_sender(sender)
+                error_of = ConversationEnded
                 self._ask("RCPT", f"TO:<{recipient}>")
                 self._ask("DATA", "", expected=354)
         except (OSError, smtplib.SMTPException) as error:
             self._is_usable = False
-            raise MailServerUnavailable(f"The mail server ended the conversation: {describe(error)}") from error
+            raise error_of(f"The mail server ended the conversation: {describe(error)}") from error
 
     def hand_over(self, text: bytes) -> None:
-        """Give the whole mail, of lines that end in CRLF. Raises MailRefused, or FateUnknown when no answer came."""
+        """Give the whole mail, of lines that end in CRLF.
+
+        Raises MailRefused as `offer` does, or FateUnknown when no answer came.
+        """
         try:
             with _at_most(LONGEST_MAIL_S, self._smtp):
                 self._smtp.send(_as_data(text))
@@ -137,21 +147,25 @@ class Connection:
         self._is_usable = False
         self._smtp.close()
 
-    def _ask(self, command: str, arguments: str, *, expected: int = 250, fatal: bool = False) -> None:
+    def _name_sender(self, sender: str) -> None:
+        """A refusal of the sender is no fault of this mail's: it is the same in all of them."""
+        code, reply = self._smtp.docmd("MAIL", f"FROM:<{sender}>")
+        if code != 250:
+            self._is_usable = False
+            raise MailServerUnavailable(f"The mail server refuses MAIL: {_shown(code, reply)}")
+
+    def _ask(self, command: str, arguments: str, *, expected: int = 250) -> None:
         code, reply = self._smtp.docmd(command, arguments)
         if code == expected or (expected == 250 and code == 251):
             return
-        if fatal or code // 100 not in (4, 5):
-            self._is_usable = False
-            raise MailServerUnavailable(f"The mail server refuses {command}: {_shown(code, reply)}")
         self._refuse(command, code, reply)
 
     def _refuse(self, what: str, code: int, reply: bytes) -> None:
-        """One mail's refusal; the server is ready for another one then, unless it is closing (421)."""
+        """One mail's refusal; the server is ready for another then, unless it is closing (421) or talks nonsense."""
         reason = f"The mail server refuses {what}: {_shown(code, reply)}"
-        if code == 421:
+        if code == 421 or code // 100 not in (4, 5):
             self._is_usable = False
-            raise MailServerUnavailable(reason)
+            raise ConversationEnded(reason)
         try:
             self._smtp.rset()
         except (OSError, smtplib.SMTPException):

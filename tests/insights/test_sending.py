@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from insights import composition
@@ -123,6 +125,70 @@ def test_a_server_that_takes_none_ends_the_stretch_and_costs_no_attempt(postbox:
     assert set(Report.objects.values_list("attempts", flat=True)) == {0}
     postbox.behaviours.clear()
     assert send_due() == {SENT: 3}
+
+
+@pytest.mark.parametrize(
+    ("stage", "behaviour"),
+    [
+        ("RCPT", hangs_up),
+        ("RCPT", is_mute),
+        ("RCPT", says("421 not with that one")),
+        ("DATA", hangs_up),
+        ("text", says("421 not that text")),
+    ],
+)
+def test_one_over_whom_the_server_hangs_up_holds_up_nobody(
+    postbox: Postbox, stage: str, behaviour: Behaviour, settings: Any
+):
+    settings.ENVIRONMENT = settings.ENVIRONMENT.model_copy(update={"email_timeout_s": 0.3})
+    make_due(make_team(ADA, BOB, CYD))
+    postbox.behaviours[stage, BOB] = behaviour
+    assert send_due() == {SENT: 2, DUE: 1}
+    assert postbox.counts() == {ADA: 1, CYD: 1}
+    assert the_report(user__email=BOB).attempts == 1
+    assert the_report(user__email=BOB).act_after > timezone.now()
+
+
+def test_a_server_that_hangs_up_over_each_recipient_does_not_cost_them_all_an_attempt(postbox: Postbox):
+    make_due(make_team(*(f"{number}@example.com" for number in range(8))))
+    postbox.behaviours["RCPT", ANYBODY] = hangs_up
+    with pytest.raises(MailServerUnavailable, match="each mail"):
+        send_due()
+    assert Counter(Report.objects.values_list("attempts", flat=True)) == {1: 3, 0: 5}
+    assert set(states().values()) == {DUE}
+
+
+def test_however_many_the_server_hangs_up_over_the_others_get_theirs(postbox: Postbox):
+    bad = [f"{number}@bad.example" for number in range(5)]
+    make_due(make_team(ADA, *bad, CYD))
+    postbox.behaviours |= {("RCPT", each): hangs_up for each in bad}
+    for _ in range(3):
+        with suppress(MailServerUnavailable):
+            send_due()
+        end_leases()
+    assert postbox.counts() == {ADA: 1, CYD: 1}
+
+
+def test_figures_that_the_database_fails_to_count_hold_up_nobody_and_are_not_counted_for_each(
+    postbox: Postbox, monkeypatch: pytest.MonkeyPatch
+):
+    big, small = make_team(ADA, BOB), make_team(CYD)
+    make_due(big)
+    make_due(small)
+    asked: list[str] = []
+    count = sending.count_for
+
+    def fail_for_the_big_one(team: Team, *rest: object) -> object:
+        asked.append(team.name)
+        if team == big:
+            raise OperationalError("canceling statement due to statement timeout")
+        return count(team, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sending, "count_for", fail_for_the_big_one)
+    assert send_due() == {DUE: 2, SENT: 1}
+    assert (asked.count(big.name), postbox.counts()) == (1, {CYD: 1})
+    report = the_report(user__email=ADA)
+    assert (report.attempts, report.error) == (1, "It cannot be made: OperationalError.")
 
 
 def test_a_server_that_is_not_there_costs_no_attempt(postbox: Postbox, settings: object):

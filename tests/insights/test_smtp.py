@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from insights.errors import FateUnknown, MailRefused, MailServerUnavailable
+from insights.errors import ConversationEnded, FateUnknown, MailRefused, MailServerUnavailable
 from insights.reports import smtp
 from insights.reports.smtp import MailServer
 from tests.insights.postbox import ANYBODY, CERTIFICATE, Behaviour, Postbox, drips, hangs_up, is_mute, says
@@ -82,11 +82,21 @@ def test_a_refusal_of_the_sender_is_of_all_mails(start: Callable[..., Postbox], 
     assert reply in str(met)
 
 
-@pytest.mark.parametrize("stage", ["RCPT", "DATA", "text"])
-def test_a_server_that_is_closing_takes_no_more(start: Callable[..., Postbox], stage: str):
+@pytest.mark.parametrize(
+    ("stage", "kind"),
+    [
+        ("MAIL", MailServerUnavailable),
+        ("RCPT", ConversationEnded),
+        ("DATA", ConversationEnded),
+        ("text", ConversationEnded),
+    ],
+)
+def test_a_server_that_is_closing_takes_no_more(start: Callable[..., Postbox], stage: str, kind: type[Exception]):
     postbox = start({(stage, ANYBODY): says("421 closing")})
-    (met,) = send(postbox.server(), ADA)
-    assert isinstance(met, MailServerUnavailable)
+    met, next_met = send(postbox.server(), ADA, BOB)
+    assert isinstance(met, kind)
+    assert "421 closing" in str(met)
+    assert next_met is not None
     assert not postbox.received
 
 
@@ -95,8 +105,8 @@ def test_a_server_that_is_closing_takes_no_more(start: Callable[..., Postbox], s
     ("stage", "kind"),
     [
         ("MAIL", MailServerUnavailable),
-        ("RCPT", MailServerUnavailable),
-        ("DATA", MailServerUnavailable),
+        ("RCPT", ConversationEnded),
+        ("DATA", ConversationEnded),
         ("text", FateUnknown),
         ("text, taken", FateUnknown),
     ],
@@ -115,7 +125,7 @@ def test_an_answer_that_is_none_leaves_the_fate_unknown(start: Callable[..., Pos
     assert isinstance(met, FateUnknown)
 
 
-@pytest.mark.parametrize(("stage", "kind"), [("RCPT", MailServerUnavailable), ("text", FateUnknown)])
+@pytest.mark.parametrize(("stage", "kind"), [("RCPT", ConversationEnded), ("text", FateUnknown)])
 def test_a_server_that_always_says_a_little_more_is_not_listened_to_for_ever(
     start: Callable[..., Postbox], monkeypatch: pytest.MonkeyPatch, stage: str, kind: type[Exception]
 ):
