@@ -39,6 +39,10 @@ class ReportPreferenceAdmin(OperatorAdmin[ReportPreference]):
         """Whose it is stays: links in mails are bound to it."""
         return ["user", "team"] if obj else []
 
+    def has_delete_permission(self, request: HttpRequest, obj: ReportPreference | None = None) -> bool:
+        """It would undo an unsubscription, and mails' links would lead nowhere. Without a choice is one of them."""
+        return False
+
 
 @admin.register(Report)
 class ReportAdmin(OnlyToLookAt, OperatorAdmin[Report]):

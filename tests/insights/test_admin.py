@@ -1,6 +1,8 @@
-"""Reports in the admin."""
+"""Reports and choices of reports in the admin: neither is deleted by anybody, and both go with their user."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -14,7 +16,7 @@ from tests.insights.reports import choose, make_due, make_team
 pytestmark = pytest.mark.django_db
 
 ADA, BOB = "ada@example.com", "bob@example.com"
-USERS = "/admin/teams/user/"
+USERS, PREFERENCES = "/admin/teams/user/", "/admin/insights/reportpreference/"
 
 
 @pytest.fixture
@@ -52,3 +54,15 @@ def test_a_user_who_had_reports_is_deleted_with_them(
     assert not User.objects.filter(email=ADA).exists()
     assert Report.objects.get().user.email == BOB
     assert ReportPreference.objects.get().user.email == BOB
+
+
+def test_a_choice_is_changed_and_never_deleted(admin_client: Client, ada: User):
+    """Without its row whoever unsubscribed would be sent reports again, and the links in their mails be invalid."""
+    choice = ReportPreference.objects.get(user=ada)
+    assert admin_client.post(f"{PREFERENCES}{choice.pk}/delete/", {"post": "yes"}).status_code == 403
+    form: dict[str, Any] = {"action": "delete_selected", "_selected_action": str(choice.pk), "post": "yes"}
+    admin_client.post(PREFERENCES, form)
+    assert ReportPreference.objects.filter(pk=choice.pk).exists()
+    assert admin_client.post(f"{PREFERENCES}{choice.pk}/change/", {"frequency": ""}).status_code == 302
+    choice.refresh_from_db()
+    assert choice.frequency == ""
