@@ -13,6 +13,7 @@ from django.utils import timezone
 from numpy.typing import NDArray
 
 from knowledge import composition
+from knowledge.connections import release_connection
 from knowledge.embedders import Embedder
 from knowledge.errors import DocumentNotFound, EmbedderChanged, LibraryMissing, LibraryReplaced, ReindexingNotFound
 from knowledge.models import Document, Library, Reindexing
@@ -186,6 +187,7 @@ def _search(
     while len(passages) < k and fetched < MAX_RESULTS:
         factor = OVERFETCH_FACTOR_AFTER_LOSSES if fetched else OVERFETCH_FACTOR
         fetched = min(max(fetched, k) * factor, MAX_RESULTS)
+        release_connection()
         hits = composition.vector_store().hybrid_search(
             library_id, embedding=embedding, text=text, k=fetched, filters=filters
         )

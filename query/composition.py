@@ -10,12 +10,12 @@ from uuid import UUID
 
 import numpy as np
 from django.conf import settings
-from django.db import connection
 from django.utils.module_loading import import_string
 from numpy.typing import NDArray
 
 import knowledge.composition
 import knowledge.selectors
+from knowledge.connections import release_connection
 from knowledge.errors import LibraryReplaced
 from knowledge.selectors import SearchPlace
 from query.agent import HybridRetriever, LLMClient, Passage, QuotingLLM, RAGAgent, Retrieval, Retriever
@@ -68,6 +68,7 @@ class ProjectRetriever:
             # what an operator sets is for the embedder of now
             relevance_threshold=settings.ENVIRONMENT.relevance_threshold if is_current else None,
         )
+        release_connection()
         return retriever.retrieve(question, top_k, further_k=further_k)
 
 
@@ -79,14 +80,8 @@ def agent_for(project_id: UUID) -> RAGAgent:
         retriever_for(project_id),
         llm(),
         top_k=environment.retrieval_top_k,
-        before_wait=_release_connection if waits else lambda: None,
+        before_wait=release_connection if waits else lambda: None,
     )
-
-
-def _release_connection() -> None:
-    """Hold none of the database's connections, which are few, for the minute that a model may take."""
-    if not connection.in_atomic_block:
-        connection.close()
 
 
 def retriever_for(project_id: UUID, filters: dict[str, Any] | None = None) -> Retriever:
