@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.request import RawPostDataException
 from django.urls import is_valid_path
 
+from config.bodies import find_limit_bytes
 from config.errors import error_response, too_many_logins
 from observability import metrics, request_id
 from teams import audit
@@ -120,7 +120,7 @@ class OptionalTrailingSlashMiddleware:
 
 
 class RequestSizeLimitMiddleware:
-    """Refuse a body that no call accepts, larger or compressed, before a byte of it is read."""
+    """Refuse a body that the call does not accept, larger or compressed, before a byte of it is read."""
 
     def __init__(self, get_response: Handler) -> None:
         self._get_response = get_response
@@ -131,8 +131,9 @@ class RequestSizeLimitMiddleware:
         declared = request.META.get("CONTENT_LENGTH") or "0"
         if not (declared.isascii() and declared.isdigit()):
             return error_response(400, "parse_error", "Content-Length is not a number.")
-        limit = _limit_of(request)
-        if int(declared[:MAX_DIGITS]) > limit:
+        size_bytes = int(declared[:MAX_DIGITS])
+        limit = find_limit_bytes(request, size_bytes)
+        if size_bytes > limit:
             return error_response(413, "request_too_large", f"The body is larger than {limit} bytes.")
         response = _refuse_compressed() if _is_compressed(request) else self._get_response(request)
         _read_to_the_end(request)
@@ -160,11 +161,6 @@ class LoginLimitMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         return too_many_logins(request, exception) if isinstance(exception, TooManyLogins) else None
-
-
-def _limit_of(request: HttpRequest) -> int:
-    is_form = request.META.get("CONTENT_TYPE", "").startswith("multipart/")
-    return int(settings.MAX_FORM_SIZE_BYTES if is_form else settings.MAX_REQUEST_SIZE_BYTES)
 
 
 def _read_to_the_end(request: HttpRequest) -> None:

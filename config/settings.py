@@ -238,11 +238,15 @@ SPECTACULAR_SETTINGS = {
 }
 MAX_DOCUMENT_SIZE_BYTES = ENVIRONMENT.max_document_size_bytes
 MAX_PDF_SIZE_BYTES = ENVIRONMENT.max_pdf_size_bytes
-# Beyond these no body is read at all. JSON may write a character of two bytes as six (\\u00e9); a form's file comes as
-# it is, and lies in a temporary file, not in memory, from 2.5 MB on.
-MAX_REQUEST_SIZE_BYTES = 3 * MAX_DOCUMENT_SIZE_BYTES + 64 * 1024
-MAX_FORM_SIZE_BYTES = max(MAX_DOCUMENT_SIZE_BYTES, MAX_PDF_SIZE_BYTES) + 64 * 1024
-DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_SIZE_BYTES
+# Beyond these no body is read at all (config/bodies.py). JSON may write a character as six bytes, or as twelve
+# (\\u00e9, \\ud83d\\ude00): so large is the longest question with its asker's metadata, and so the longest draft of all
+# categories. A document's characters take two of its bytes at least where JSON writes six. A form's file comes as it
+# is, and lies in a temporary file, not in memory, from 2.5 MB on.
+MAX_REQUEST_SIZE_BYTES = 256 * 1024
+MAX_DRAFT_SIZE_BYTES = 8 * 1024 * 1024
+MAX_DOCUMENT_BODY_SIZE_BYTES = 3 * MAX_DOCUMENT_SIZE_BYTES + MAX_REQUEST_SIZE_BYTES
+MAX_FORM_SIZE_BYTES = max(MAX_DOCUMENT_SIZE_BYTES, MAX_PDF_SIZE_BYTES) + MAX_REQUEST_SIZE_BYTES
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_SIZE_BYTES  # of a form's fields, without its file
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
 
 # -- Background work --------------------------------------------------------------------------------------------------

@@ -89,6 +89,7 @@ class DocumentViewSet(KeyView, ListModelMixin, GenericViewSet[Document]):
         "partial_update": "ingest",
         "destroy": "ingest",
     }
+    large_bodies: ClassVar = {"create": "document", "partial_update": "document"}
     serializer_class = DocumentRow
     queryset = Document.objects.none()
     ordering = ("-created_at", "-id")

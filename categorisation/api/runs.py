@@ -101,6 +101,7 @@ class RunViewSet(KeyView, ListModelMixin, RetrieveModelMixin, GenericViewSet[Run
         "reclassify": "manage",
     }
     conflicting_actions: ClassVar = {"create", "pause", "resume", "cancel", "preview", "reclassify"}
+    large_bodies: ClassVar = {"preview": "draft"}
     serializer_class = RunRow
     ordering = ("-started_at", "-id")
     queryset = Run.objects.none()

@@ -144,6 +144,7 @@ def test_check_23_hostile_documents_uploads_and_answers(target: Target, canary: 
     addresses_are_names(target, canary)
     nothing_is_fetched(target, canary)
     bodies_too_large_are_not_read(target)
+    bodies_of_many_values_are_refused(target)
     compressed_bodies_are_refused(target)
     nonsense_is_refused(target)
     forms_that_lie_leave_nothing(target)
@@ -276,6 +277,16 @@ def bodies_too_large_are_not_read(target: Target) -> None:
         400,
         413,
     )
+
+
+def bodies_of_many_values_are_refused(target: Target) -> None:
+    """Made into lists, what a document's body may have would take thirty times its size."""
+    many = b"[]," * (5 * MIB) + b"[]]}"
+    chat = f"/query/v1/projects/{target.project.pk}/chat"
+    for path, name, status in ((chat, b"question", 413), (target.documents, b"title", 400)):
+        body = b'{"' + name + b'":[' + many
+        refused = target.client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert refused.status_code == status, path
 
 
 def compressed_bodies_are_refused(target: Target) -> None:
