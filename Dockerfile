@@ -37,6 +37,7 @@ ENV PATH=/app/deploy/container:/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PARLEY_MODELS_DIR=/models \
+    METRICS_DIR=/dev/shm \
     VECTORDB_DATA=/data
 EXPOSE 8002 8003 5555
 ENTRYPOINT ["parley"]

@@ -31,12 +31,16 @@ _prepared: Path | None = None
 def prepare() -> Path:
     """Make the folder, empty, for this process and those that it will fork, and name it in the environment.
 
-    Asked again, it is the same one. It goes when this process ends; what killed ones left behind is deleted here.
+    It lies where METRICS_DIR says, or else among temporary files: there whoever fills the file system with something
+    else ends the process (SIGBUS), because the files are written as memory. Asked again, it is the same one. It goes
+    when this process ends; what killed ones left behind is deleted here.
     """
     global _prepared
     if _prepared is None:
-        _delete_abandoned(Path(tempfile.gettempdir()))
-        _prepared = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        place = Path(os.environ.get("METRICS_DIR") or tempfile.gettempdir())
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _delete_abandoned(place)
+        _prepared = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
         atexit.register(_delete, _prepared, os.getpid())
     os.environ[VARIABLE] = str(_prepared)
     return _prepared

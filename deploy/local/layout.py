@@ -33,6 +33,11 @@ class Layout:
         return self.run / "log"
 
     @property
+    def figures(self) -> Path:
+        """Where each server's processes count together, apart from what fills the folder of temporary files."""
+        return self.run / "figures"
+
+    @property
     def demo(self) -> Path:
         return self.run / "demo.json"
 

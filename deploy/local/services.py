@@ -18,6 +18,7 @@ LOOPBACK = "127.0.0.1"
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  # only in a container, or when BIND_HOST says so
 READY_FILE = "WORKER_READY_FILE"
 METRICS_PORT = "METRICS_PORT"
+METRICS_DIR = "METRICS_DIR"
 WORKERS = ("worker", "worker-ingest", "worker-backfill")
 # A batch that drains, its successor, and one for what is short: categories to empty, messages that come to nothing.
 BACKFILL_PROCESSES = 3
@@ -101,12 +102,13 @@ def build_environment(
 
 def web(layout: Layout, stack: Stack, environment: Mapping[str, str]) -> Command:
     argv = _python("gunicorn", "-c", "deploy/gunicorn.py", "--bind", f"{stack.web_host}:{stack.web_port}")
-    if not environment.get("WEB_CONCURRENCY"):  # gunicorn itself reads it too, and would stumble over an empty one
-        environment = {name: value for name, value in environment.items() if name != "WEB_CONCURRENCY"}
+    named = dict(environment)
+    if not named.get("WEB_CONCURRENCY"):  # gunicorn itself reads it too, and would stumble over an empty one
+        named.pop("WEB_CONCURRENCY", None)
     return Command(
         "web",
         argv,
-        environment,
+        named | _metrics_dir_of(layout, environment),
         layout.logs / "web.log",
         layout.root,
         is_ready=lambda: answers(stack.web_port, "/healthz", stack.probe_host),
@@ -184,13 +186,22 @@ def _worker(
         name,
         argv,
         # no REMAP_SIGTERM: with it Celery sleeps through its soft shutdown before it tells windows that they are to end
-        {**environment, **_metrics_port_of(name, environment), READY_FILE: str(ready_file)},
+        {
+            **environment,
+            **_metrics_dir_of(layout, environment),
+            **_metrics_port_of(name, environment),
+            READY_FILE: str(ready_file),
+        },
         layout.logs / f"{name}.log",
         layout.root,
         stop_timeout_s=WORKER_STOP_TIMEOUT_S,
         before_start=lambda: ready_file.unlink(missing_ok=True),
         is_ready=ready_file.exists,
     )
+
+
+def _metrics_dir_of(layout: Layout, environment: Mapping[str, str]) -> dict[str, str]:
+    return {METRICS_DIR: environment.get(METRICS_DIR) or str(layout.figures)}
 
 
 def _metrics_port_of(name: str, environment: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -197,6 +198,15 @@ def test_every_setting_of_the_service_can_be_given_to_its_containers():
     named = set(OURS["service"]["environment"])
     settings = {name.upper() for name in Environment.model_fields} - NEVER_IN_CONTAINERS - MADE_BY_SECRETS
     assert settings - named == set(), "name them in docker-compose.yaml, under x-service"
+
+
+def test_figures_are_kept_apart_from_what_fills_the_folder_of_temporary_files():
+    place = re.search(r"METRICS_DIR=(\S+)", (ROOT / "Dockerfile").read_text())
+    assert place
+    assert place[1] == "/dev/shm"
+    for name, container in OURS.items():
+        assert "METRICS_DIR" not in container.get("environment", {}), name
+        assert container["shm_size"] == "64m", name
 
 
 def test_no_secret_stands_in_the_files():

@@ -50,7 +50,19 @@ def test_a_count_that_is_none_is_named(name: str, value: str) -> None:
 def test_an_empty_count_is_not_handed_to_the_web_server(tmp_path: Path) -> None:
     environment = {"WEB_CONCURRENCY": "", "WEB_THREADS": "4"}
     command = services.web(Layout(tmp_path), Stack.from_environment(environment), environment)
-    assert command.environment == {"WEB_THREADS": "4"}
+    assert command.environment.items() >= {"WEB_THREADS": "4"}.items()
+    assert "WEB_CONCURRENCY" not in command.environment
+
+
+@pytest.mark.parametrize("named", ["", "/figures"])
+def test_figures_are_kept_in_the_checkout_unless_another_place_is_named(tmp_path: Path, named: str) -> None:
+    layout = Layout(tmp_path)
+    environment = {"METRICS_DIR": named}
+    for command in (
+        services.web(layout, Stack.from_environment(environment), environment),
+        services.worker(layout, environment),
+    ):
+        assert command.environment["METRICS_DIR"] == (named or str(tmp_path / ".run" / "figures"))
 
 
 @pytest.mark.parametrize(

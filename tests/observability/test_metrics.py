@@ -139,14 +139,16 @@ if sys.argv[1:] == ["killed"]:
 """
 
 
-def test_the_folder_is_new_at_each_start_and_goes_with_its_process(tmp_path: Path):
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path.cwd())}
+@pytest.mark.parametrize("variable", ["TMPDIR", "METRICS_DIR"])
+def test_the_folder_is_new_at_each_start_and_goes_with_its_process(tmp_path: Path, variable: str):
+    environment = {**os.environ, variable: str(tmp_path), "PYTHONPATH": str(Path.cwd())}
 
     def run(*arguments: str) -> Path:
         argv = [sys.executable, "-c", PREPARE, *arguments]
         return Path(subprocess.run(argv, env=environment, capture_output=True, text=True).stdout.strip())
 
     abandoned = run("killed")
+    assert abandoned.parent == tmp_path
     assert abandoned.exists()
     assert abandoned.stat().st_mode & 0o077 == 0
     (tmp_path / f"parley-metrics-{os.getpid()}-other").mkdir()
