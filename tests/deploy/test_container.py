@@ -141,6 +141,20 @@ def test_secrets_that_cannot_be_read_are_told():
     assert "/nonexistent" in outcome.stderr
 
 
+def test_one_container_builds_the_image_of_all_and_they_wait_for_it():
+    """Compose builds side by side, and the second image of the same name is refused."""
+    assert [name for name, each in SERVICES.items() if "build" in each] == ["secrets"]
+    assert {each["pull_policy"] for each in OURS.values()} == {"never"}
+    for name in OURS.keys() - {"secrets"}:
+        assert "secrets" in waited_for_by(name), name
+
+
+def waited_for_by(name: str) -> set[str]:
+    """The containers before it, at any distance."""
+    before = set(SERVICES[name].get("depends_on", {}))
+    return before.union(*map(waited_for_by, before))
+
+
 def test_every_container_of_ours_is_a_role():
     for name, container in OURS.items():
         role, *rest = container["command"]
