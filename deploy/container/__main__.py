@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deploy.container.roles import READY_FILES, UnknownRole, argv_of
 from deploy.container.rotation import KINDS, forget_former, rotate
-from deploy.container.secrets import FOLDERS, make_secrets, read_secrets
+from deploy.container.secrets import FOLDERS, hold, make_secrets, read_secrets
 
 USAGE_ERROR = 2
 SECRETS = Path("/secrets")
@@ -50,8 +50,10 @@ def change_secrets(arguments: list[str]) -> int:
             return make(Path(folder))
         case ["rotate" | "forget" as action, kind, *rest] if kind in KINDS and len(rest) <= 1:
             change = rotate if action == "rotate" else forget_former
+            place = Path(rest[0]) if rest else SECRETS
             try:
-                change(Path(rest[0]) if rest else SECRETS, KINDS[kind])
+                with hold(place):
+                    change(place, KINDS[kind])
             except OSError as error:
                 print(f"secrets: {error}", file=sys.stderr)
                 return 1
@@ -62,7 +64,8 @@ def change_secrets(arguments: list[str]) -> int:
 
 def make(folder: Path) -> int:
     try:
-        is_new = make_secrets(folder)
+        with hold(folder):
+            is_new = make_secrets(folder)
     except OSError as error:
         print(f"secrets: {error}. {folder} must have {', '.join(FOLDERS)}, writable.", file=sys.stderr)
         return 1

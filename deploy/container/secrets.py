@@ -11,13 +11,26 @@ One folder for each kind of container, to be mounted there and nowhere else:
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 FOLDERS = ("service", "postgres", "rabbitmq", "vectordb", "flower")
 FOREIGN = ("postgres", "rabbitmq")  # these run under accounts of their own
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """One process at a time makes or changes secrets: half of a change is no ground for another. Raises OSError."""
+    descriptor = os.open(folder / "service", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def make_secrets(folder: Path) -> bool:
@@ -25,6 +38,7 @@ def make_secrets(folder: Path) -> bool:
 
     What is there stays: a password that its database has seen once is that database's. Raises OSError.
     """
+    _sweep(folder)
     service = folder / "service"
     database_password = _make_once(service / "database-password")
     broker_password = _make_once(service / "broker-password")
@@ -47,8 +61,16 @@ def make_secrets(folder: Path) -> bool:
 
 def read_secrets(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """The environment with the folder's settings in it, each by its file's name; what is set there already wins."""
-    found = {path.name: path.read_text().strip() for path in sorted(folder.iterdir()) if path.name.isupper()}
+    files = [path for path in sorted(folder.iterdir()) if path.name.isupper() and "." not in path.name]
+    found = {path.name: path.read_text().strip() for path in files}
     return {**found, **{name: value for name, value in environ.items() if value or name not in found}}
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what a process left that was killed while it wrote."""
+    for name in FOLDERS:
+        for scratch in (folder / name).glob(".*"):
+            scratch.unlink(missing_ok=True)
 
 
 def _make_once(path: Path) -> str:
@@ -60,18 +82,29 @@ def write_new(path: Path, text: str) -> bool:
     """Whole or not at all, and never over what is there."""
     if path.exists():
         return False
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    mode = 0o444 if path.parent.name in FOREIGN else 0o400
-    descriptor = os.open(scratch, os.O_CREAT | os.O_WRONLY | os.O_EXCL, mode)
+    scratch = _write_scratch(path, text)
     try:
-        with os.fdopen(descriptor, "w") as file:
-            os.fchmod(descriptor, mode)  # whatever the umask
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
         os.link(scratch, path)
     except FileExistsError:
         return False
     finally:
         scratch.unlink()
     return True
+
+
+def write_over(path: Path, text: str) -> None:
+    """The new one or the one before, whole."""
+    _write_scratch(path, text).replace(path)
+
+
+def _write_scratch(path: Path, text: str) -> Path:
+    """Under a name that no one before had: in a container every start has the same process id."""
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    mode = 0o444 if path.parent.name in FOREIGN else 0o400
+    descriptor = os.open(scratch, os.O_CREAT | os.O_WRONLY | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w") as file:
+        os.fchmod(descriptor, mode)  # whatever the umask
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    return scratch

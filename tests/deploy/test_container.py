@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import stat
@@ -9,14 +10,16 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 import yaml
 
 from config.environment import Environment
+from deploy.container.__main__ import main
 from deploy.container.roles import UnknownRole, argv_of
-from deploy.container.secrets import FOLDERS, make_secrets, read_secrets
+from deploy.container.secrets import FOLDERS, hold, make_secrets, read_secrets
 from deploy.local.services import WORKER_STOP_TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +28,20 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: each for name, each in SERVICES.items() if each["image"] == "parley"}
 MADE_BY_SECRETS = {"SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL", "VECTORDB_API_KEY", "METRICS_TOKEN"}
 NEVER_IN_CONTAINERS = {"DEBUG"}
+MAKE_AND_BE_KILLED = """
+import os, sys
+from pathlib import Path
+from deploy.container.secrets import make_secrets
+files_left = int(sys.argv[2])
+def fsync(descriptor):
+    global files_left
+    files_left -= 1
+    if files_left < 0:
+        os._exit(9)
+os.fsync = fsync
+os.getpid = lambda: 7
+make_secrets(Path(sys.argv[1]))
+"""
 
 
 @pytest.fixture
@@ -56,6 +73,37 @@ def test_what_is_lost_of_them_comes_back_as_it_was(folder: Path):
         (folder / name).unlink()
     assert make_secrets(folder)
     assert files(folder) == before
+
+
+@pytest.mark.parametrize("files_before", [0, 4, 9])
+def test_killed_while_it_writes_it_starts_again(folder: Path, monkeypatch: pytest.MonkeyPatch, files_before: int):
+    """As the same process id, which in a container is every start's."""
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    argv = [sys.executable, "-c", MAKE_AND_BE_KILLED, str(folder), str(files_before)]
+    assert subprocess.run(argv, cwd=ROOT).returncode == 9
+    assert len(files(folder)) == files_before + 1  # a half, too
+    assert not any("." in name for name in read_secrets(folder / "service", {}))
+    assert main(["secrets", str(folder)]) == 0
+    assert not [path for path in files(folder) if "/." in path]
+    assert read_secrets(folder / "service", {}).keys() == MADE_BY_SECRETS
+
+
+def test_one_process_at_a_time_changes_them(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    make_secrets(folder)
+    before, lock, is_waiting = files(folder), fcntl.flock, Event()
+
+    def wait(descriptor: int, operation: int) -> None:
+        is_waiting.set()
+        lock(descriptor, operation)
+
+    changing = Thread(target=main, args=(["secrets", "rotate", "broker-password", str(folder)],), daemon=True)
+    with hold(folder):
+        monkeypatch.setattr(fcntl, "flock", wait)
+        changing.start()
+        assert is_waiting.wait(30)
+        assert files(folder) == before
+    changing.join(30)
+    assert files(folder) != before
 
 
 def test_each_neighbour_has_the_password_that_the_service_uses(folder: Path):
