@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from config.environment import Environment
 from vectordb.server.settings import Settings as VectordbSettings
@@ -43,6 +44,22 @@ def read_by_the_code() -> set[str]:
 
 def test_every_setting_stands_in_the_guide_of_operations():
     assert read_by_the_code() - documented() == set(), "add them to the tables in docs/operations.md"
+
+
+def test_the_guide_tells_how_long_a_secret_key_must_be():
+    told = re.search(r"^\| `SECRET_KEY` \|.* At least (\d+) characters", GUIDE, re.MULTILINE)
+    assert told
+    with pytest.raises(ValidationError) as short:
+        Environment(secret_key="x" * (int(told[1]) - 1))  # type: ignore[call-arg, arg-type]
+    assert "secret_key" in {fault["loc"][0] for fault in short.value.errors()}
+    accepted = Environment(secret_key="x" * int(told[1]))  # type: ignore[call-arg, arg-type]
+    assert accepted.secret_key
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```sh\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE))
+def test_no_commands_stand_twice_in_a_row_of_them(block: str):
+    steps = block.strip().split("\n\n")
+    assert len(set(steps)) == len(steps)
 
 
 def test_the_guide_names_no_setting_that_nobody_reads():
