@@ -54,7 +54,7 @@ class ContractSchema(AutoSchema):  # type: ignore[misc]  # the package has no ty
     """
 
     def _should_add_error_response(self, responses: dict[str, Any], status_code: str) -> bool:
-        if status_code in ("411", "413", "415") and not self._reads_a_body():
+        if status_code in ("408", "411", "413", "415") and not self._reads_a_body():
             return False
         if status_code == "409" and not self._can_conflict():
             return False

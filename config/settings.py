@@ -202,9 +202,10 @@ REST_FRAMEWORK = {
 DRF_STANDARDIZED_ERRORS = {
     "EXCEPTION_HANDLER_CLASS": "config.errors.ContractExceptionHandler",
     "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
-    "ALLOWED_ERROR_STATUS_CODES": ["400", "401", "403", "404", "406", "409", "411", "413", "415", "429", "503"],
+    "ALLOWED_ERROR_STATUS_CODES": ["400", "401", "403", "404", "406", "408", "409", "411", "413", "415", "429", "503"],
     "ERROR_SCHEMAS": {
         "400": "config.openapi.BadRequestResponse",
+        "408": "config.openapi.RefusedResponse",
         "409": "config.openapi.RefusedResponse",
         "411": "config.openapi.RefusedResponse",
         "413": "config.openapi.RefusedResponse",
