@@ -69,8 +69,9 @@ def client_of(environ: dict[str, Any]) -> Callable[[], bool]:
         if connection is None:
             return False
         try:
-            readable, _, _ = select.select([connection], [], [], 0)
-            return bool(readable) and connection.recv(1, socket.MSG_PEEK) == b""
+            events = select.poll()  # select.select knows no descriptor beyond 1023
+            events.register(connection, select.POLLIN)
+            return bool(events.poll(0)) and connection.recv(1, socket.MSG_PEEK) == b""
         except (OSError, ValueError):  # closed already
             return True
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import socket
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from rest_framework.response import Response
@@ -12,7 +15,7 @@ from rest_framework.response import Response
 from knowledge.cancellation import Cancelled, on_cancellation
 from query import event_stream
 from query.agent import SourcesFound, TextWritten
-from query.event_stream import PING, write_events
+from query.event_stream import PING, client_of, write_events
 from query.streaming import make_aside
 
 FAILED = {"type": "server_error", "errors": []}
@@ -93,3 +96,32 @@ def test_closing_cancels_what_is_waited_for():
 def test_without_anybody_to_cancel_it_nothing_is_heard():
     with on_cancellation(lambda: pytest.fail("nobody asked for it")):
         pass
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("descriptor", [None, 1500])
+def test_an_asker_is_gone_when_he_hangs_up_and_not_before(many_descriptors: None, descriptor: int | None):
+    served, client = socket.socketpair()
+    if descriptor is not None:
+        os.dup2(served.fileno(), descriptor)
+        served.close()
+        served = socket.socket(fileno=descriptor)
+    with served, client:
+        served.settimeout(30)
+        is_gone = client_of({"gunicorn.socket": served})
+        assert not is_gone()
+        client.sendall(b"GET / HTTP/1.1")  # the next request, sent ahead
+        assert not is_gone()
+        assert served.recv(100)
+        assert not is_gone()
+        client.close()
+        assert is_gone()
+        served.close()
+        assert is_gone()
