@@ -4,6 +4,9 @@ Its own reads a request's head in a thread, for as long as the client takes to s
 that it closes in the loop that accepts the others. As many clients as there are threads, each of which sends half a
 head and then nothing, so hold up everybody. Here the loop itself collects heads, without waiting; a thread gets a
 connection whose head is there, and reads its body, and writes the answer, within bounds.
+
+And where its own accepts as long as there is room for connections, this one leaves new ones to the other processes
+while none of its threads is free.
 """
 
 from __future__ import annotations
@@ -111,8 +114,25 @@ class BoundedThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has n
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.closing: deque[Connection] = deque()
+        self.in_hand = 0  # requests that have a thread, or wait for one
+
+    @property
+    def is_busy(self) -> bool:
+        return self.in_hand >= int(self.cfg.threads)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """As the loop says before each wait, but not while every thread has its request."""
+        super().set_accept_enabled(enabled and not self.is_busy)
+
+    def enqueue_req(self, connection: Connection) -> None:
+        self.in_hand += 1
+        if self.is_busy:  # the loop would find no change, and say nothing
+            self.set_accept_enabled(False)
+        super().enqueue_req(connection)
 
     def accept(self, listener: socket.socket) -> None:
+        if not self._accepting:  # it was told of the listener and of the last request it has a thread for at once
+            return
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):  # another process was faster, or the client has gone
@@ -173,6 +193,7 @@ class BoundedThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has n
 
     def finish_request(self, connection: Connection, outcome: Future[Any]) -> None:
         """Keep the connection for another request, or let it go; in the loop, which must not wait."""
+        self.in_hand -= 1
         with suppress(OSError):
             connection.sock.setblocking(False)
         if outcome.cancelled() or outcome.exception() is not None or not outcome.result():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -19,6 +20,10 @@ def application(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         case "/ignore":  # a refused call: its body stays unread
             start("401 Unauthorized", [("Content-Length", "2")])
             return [b"no"]
+        case "/process":
+            body = str(os.getpid()).encode()
+            start("200 OK", [("Content-Length", str(len(body)))])
+            return [body]
         case "/stream":
             start("200 OK", [("Content-Type", "text/event-stream")])
             return _count(float(query))

@@ -22,6 +22,7 @@ from deploy.local.services import answers
 ROOT = Path(__file__).resolve().parents[2]
 THREADS = 4
 HALF_A_HEAD = b"GET / HTTP/1.1\r\nHost: x\r\nX-More: "
+ASK_FOR_PROCESS = b"GET /process HTTP/1.1\r\nHost: x\r\n\r\n"
 # the bounds of the real one, made short
 SHORT = """
 import gunicorn.workers.gthread
@@ -254,6 +255,60 @@ def test_a_process_that_serves_nobody_ends_at_once(own: Server):
         own.process.terminate()
         assert own.process.wait(10) == 0
     assert time.monotonic() - started < 5
+
+
+def read_process(client: socket.socket) -> int:
+    head, body = client.recv(1000).split(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    return int(body or client.recv(1000))
+
+
+def process_of(client: socket.socket) -> int:
+    """Which process serves a connection, which is kept."""
+    client.sendall(ASK_FOR_PROCESS)
+    return read_process(client)
+
+
+def connect_to_both(server: Server, stack: ExitStack) -> list[list[socket.socket]]:
+    """For each of two processes, as many kept connections as it has threads."""
+    by_process: dict[int, list[socket.socket]] = {}
+    deadline = time.monotonic() + 30
+    while len(by_process) < 2 or min(map(len, by_process.values())) < THREADS:
+        assert time.monotonic() < deadline, by_process.keys()
+        client = stack.enter_context(server.connect())
+        connected = by_process.setdefault(process_of(client), [])
+        if len(connected) < THREADS:
+            connected.append(client)
+            continue
+        client.close()
+        time.sleep(0.01)  # the other one is still starting
+    return list(by_process.values())
+
+
+def occupy(clients: list[socket.socket]) -> None:
+    for client in clients:
+        client.sendall(b"GET /stream?60 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(10)
+
+
+def test_a_process_whose_threads_are_busy_leaves_new_connections_to_the_other(tmp_path: Path):
+    with ExitStack() as stack:
+        server = start(tmp_path, stack, "workers = 2\n")
+        one, other = connect_to_both(server, stack)
+        busy, idle = process_of(one[0]), process_of(other[0])
+        occupy(one)
+        for _ in range(20):
+            with server.connect() as client:
+                assert process_of(client) == idle
+        occupy(other)
+        waiting = stack.enter_context(server.connect())
+        waiting.sendall(ASK_FOR_PROCESS)
+        waiting.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            read_process(waiting)
+        one.pop().close()  # its thread is free, and takes what waits
+        waiting.settimeout(10)
+        assert read_process(waiting) == busy
 
 
 FEW_DESCRIPTORS = """
