@@ -6,6 +6,7 @@ Many threads, because a chat spends its time waiting for a model, and holds no c
 every wait in the service has a bound of its own.
 """
 
+import math
 import os
 import threading
 from pathlib import Path
@@ -21,8 +22,8 @@ workers = int(os.environ.get("WEB_CONCURRENCY") or "2")
 threads = int(os.environ.get("WEB_THREADS") or "64")
 preload_app = True  # load Django once, fork it
 timeout = 120
-# who asked is answered before the process ends, also where a model takes its time
-graceful_timeout = 25 + int(float(os.environ.get("LLM_TIMEOUT_S") or "60"))
+# who asked is answered before the process ends, also where a model takes its time: a follow-up asks it twice
+graceful_timeout = 25 + math.ceil(2 * float(os.environ.get("LLM_TIMEOUT_S") or "60"))
 limit_request_line = 8190  # a search of 500 characters, each of twelve when encoded
 forwarded_allow_ips = ""  # whose word is taken for what, TRUSTED_PROXIES says alone (config/proxies.py)
 worker_connections = 1000  # of a process, most of which have nothing to say

@@ -239,6 +239,20 @@ def test_workers_have_the_time_that_they_need_to_end():
         assert int(container["stop_grace_period"].removesuffix("s")) > WORKER_STOP_TIMEOUT_S, name
 
 
+def read_web_grace_s(**environ: str) -> int:
+    """How long the web server lets answers under way go on, which is set where it is started."""
+    program = "import runpy; print(runpy.run_path('deploy/gunicorn.py')['graceful_timeout'])"
+    environment = {name: value for name, value in os.environ.items() if name != "LLM_TIMEOUT_S"} | environ
+    return int(subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, env=environment, text=True))
+
+
+def test_answers_under_way_have_the_time_of_a_follow_up_which_asks_the_model_twice():
+    grace_s = read_web_grace_s()
+    assert grace_s >= 2 * Environment.model_fields["llm_timeout_s"].default + 20
+    assert int(OURS["service"]["stop_grace_period"].removesuffix("s")) > grace_s
+    assert read_web_grace_s(LLM_TIMEOUT_S="300.5") >= 2 * 300.5 + 20
+
+
 def test_nothing_but_the_service_is_published_beyond_this_machine():
     published = {
         name: port
