@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.environment import Environment
 from observability import request_id
-from observability.discretion import is_harmless_kind
+from observability.discretion import blank_secret_paths, is_harmless_kind
 from observability.logs import TEXTS, without_texts
 
 if TYPE_CHECKING:
@@ -72,14 +72,20 @@ def report_errors(environment: Environment) -> None:
 
 
 def keep_harmless(event: Event, hint: Hint) -> Event:
-    """The event without bodies, queries, headers, variables, arguments, and messages that may quote a text."""
+    """The event without bodies, queries, headers, variables, arguments, and messages that may quote a text.
+
+    Of paths, too, the secret part is blanked.
+    """
     given: dict[str, Any] = dict(event)
     kept = {name: given[name] for name in _OF_EVENTS if name in given}
     kept["tags"] = {"request_id": request_id.current()}
     kept["contexts"] = {"trace": _pick(given.get("contexts", {}).get("trace", {}), _OF_SPANS)}
     if "request" in given:
         request = given["request"]
-        kept["request"] = {"method": request.get("method"), "url": str(request.get("url", "")).partition("?")[0]}
+        url = blank_secret_paths(str(request.get("url", "")).partition("?")[0])
+        kept["request"] = {"method": request.get("method"), "url": url}
+    if "transaction" in given:  # a route, or else the path
+        kept["transaction"] = blank_secret_paths(str(given["transaction"]))
     if "exception" in given:
         kept["exception"] = {"values": [_keep_exception(each) for each in given["exception"]["values"]]}
     if "spans" in given:

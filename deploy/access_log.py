@@ -9,10 +9,9 @@ from urllib.parse import quote
 from gunicorn.glogging import Logger
 
 from observability import request_id
+from observability.discretion import blank_secret_paths
 
 _REFUSAL = re.compile(r"(Invalid request from ip=\S+: [^:]+)")  # and then what was sent: a header, say, with a key
-# who has the secret part of such a path may unsubscribe somebody from reports
-SECRET_PATHS = re.compile(r"(/reports/unsubscribe/).+")
 
 
 class EscapingLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -24,12 +23,13 @@ class EscapingLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
         super().warning(refusal[1] if refusal else msg, *args, **kwargs)
 
     def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
-        """Without query strings, which may hold questions."""
-        super().exception(msg, *(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in args), **kwargs)
+        """Without query strings, which may hold questions, and without what opens something."""
+        shown = (blank_secret_paths(arg.partition("?")[0]) if isinstance(arg, str) else arg for arg in args)
+        super().exception(msg, *shown, **kwargs)
 
     def atoms(self, *arguments: Any) -> dict[str, Any]:
         atoms: dict[str, Any] = super().atoms(*arguments)
-        shown = SECRET_PATHS.sub(r"\1...", str(atoms.get("U", "")))
+        shown = blank_secret_paths(str(atoms.get("U", "")))
         path = shown.encode("latin-1", "replace")  # as WSGI hands bytes on
         return {**atoms, "U": quote(path, safe="/:@!$&'()*+,;=~-._")}
 

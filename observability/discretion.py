@@ -2,10 +2,13 @@
 
 Its type and where it came from always; its message only where it cannot quote anybody's question, answer or document.
 A ValueError quotes the value, PostgreSQL the row, and somebody else's model client perhaps the whole prompt.
+
+Nor may anybody read there what opens something without a login: the secret part of a path is blanked everywhere.
 """
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator
 from types import TracebackType
@@ -28,6 +31,13 @@ _TRANSPORTS = {"amqp", "billiard", "celery", "kombu", "redis"}
 _OF_CONNECTIONS = {"OperationalError", "InterfaceError"}
 _CAUSED = "\nThe above exception was the direct cause of the following exception:\n\n"
 _MEANWHILE = "\nDuring handling of the above exception, another exception occurred:\n\n"
+# who has the secret part of such a path may unsubscribe somebody from reports
+_SECRET_PATHS = re.compile(r"(/reports/unsubscribe/).+")
+
+
+def blank_secret_paths(text: str) -> str:
+    """The text with `...` for what follows such a path on its line."""
+    return _SECRET_PATHS.sub(r"\1...", text)
 
 
 def describe(error: BaseException) -> str:

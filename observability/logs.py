@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pythonjsonlogger.json import JsonFormatter
 
 from observability import request_id
-from observability.discretion import describe, write_traceback
+from observability.discretion import blank_secret_paths, describe, write_traceback
 
 LogFormat = Literal["line", "json"]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -42,7 +42,7 @@ class LineFormatter(logging.Formatter):
         self._shows_texts = shows_texts
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record if self._shows_texts else without_texts(record))
+        return super().format(without_secrets(record) if self._shows_texts else without_texts(record))
 
     def formatException(self, ei: ExcInfo) -> str:  # type: ignore[override]  # noqa: N802  # logging's own name
         return super().formatException(ei) if self._shows_texts or ei[1] is None else write_traceback(ei[1], ei[2])
@@ -56,7 +56,7 @@ class ObjectFormatter(JsonFormatter):
         self._shows_texts = shows_texts
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record if self._shows_texts else without_texts(record))
+        return super().format(without_secrets(record) if self._shows_texts else without_texts(record))
 
     def formatException(self, ei: ExcInfo) -> str:  # type: ignore[override]  # noqa: N802  # logging's own name
         if self._shows_texts or ei[1] is None:
@@ -70,7 +70,7 @@ class ObjectFormatter(JsonFormatter):
 
 
 def without_texts(record: logging.LogRecord) -> logging.LogRecord:
-    """A copy of the record in which exceptions are described, and not quoted."""
+    """A copy of the record in which exceptions are described, and not quoted; without secrets, too."""
     discreet = copy.copy(record)
     discreet.exc_text = None  # another handler may have written it
     if isinstance(record.msg, BaseException):
@@ -81,6 +81,17 @@ def without_texts(record: logging.LogRecord) -> logging.LogRecord:
             discreet.args["exc"] = describe(record.exc_info[1])
     elif record.args:
         discreet.args = tuple(_discreet(value) for value in record.args)
+    return without_secrets(discreet)
+
+
+def without_secrets(record: logging.LogRecord) -> logging.LogRecord:
+    """The record, or a copy in which the secret part of a path is blanked."""
+    message = record.getMessage()
+    blanked = blank_secret_paths(message)
+    if blanked == message:
+        return record
+    discreet = copy.copy(record)
+    discreet.msg, discreet.args = blanked, ()
     return discreet
 
 

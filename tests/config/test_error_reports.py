@@ -72,6 +72,16 @@ def test_of_an_event_only_what_is_known_to_be_harmless_is_kept():
     assert kept["spans"] == [{"op": "db", "description": "SELECT %s"}]
 
 
+@pytest.mark.parametrize("url", ["https://x/reports/unsubscribe/tok.en", "https://x/bots/reports/unsubscribe/tok.en/y"])
+def test_what_opens_somebodys_choice_of_reports_is_not_reported(url: str):
+    record = logging.LogRecord("a", logging.WARNING, "", 0, "Method Not Allowed (%s): %s", ("PUT", url), None)
+    event = {"request": {"method": "PUT", "url": url}, "transaction": url, "logentry": {"formatted": url}}
+    kept = keep_harmless(event, {"log_record": record})  # type: ignore[arg-type]
+    crumb = keep_harmless_breadcrumb({"message": url}, {"log_record": record})
+    assert "tok.en" not in f"{kept} {crumb}"
+    assert kept["request"]["url"].endswith("/reports/unsubscribe/...")
+
+
 def test_a_log_line_is_reported_as_it_stands_in_the_log():
     record = logging.LogRecord("a", logging.ERROR, "", 0, "failed: %s, %d", (ValueError(SECRET), 7), None)
     kept = keep_harmless({"logentry": {"formatted": SECRET, "params": [SECRET]}}, {"log_record": record})

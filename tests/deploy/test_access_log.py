@@ -27,6 +27,12 @@ def test_what_opens_somebodys_choice_of_reports_is_not_written():
     assert path_as_written("/reports/unsubscribe/abc.def/") == "/reports/unsubscribe/..."
 
 
+def test_nor_is_it_where_the_request_failed(caplog: pytest.LogCaptureFixture):
+    logger = EscapingLogger(Config())
+    logger.exception("Error handling request %s", "/reports/unsubscribe/abc.def?x=1")
+    assert set(caplog.messages) == {"Error handling request /reports/unsubscribe/..."}
+
+
 @pytest.mark.parametrize(
     ("written", "told"),
     [
@@ -39,7 +45,6 @@ def test_what_opens_somebodys_choice_of_reports_is_not_written():
 )
 def test_of_a_broken_request_nothing_that_it_held_is_told(caplog: pytest.LogCaptureFixture, written: str, told: str):
     logger = EscapingLogger(Config())
-    logger.error_log.propagate = True
     logger.warning(written)
     logger.warning("Worker %s: %s", 7, "secretive")
     first, second = caplog.messages[0], caplog.messages[-1]
@@ -50,6 +55,5 @@ def test_of_a_broken_request_nothing_that_it_held_is_told(caplog: pytest.LogCapt
 
 def test_of_a_request_that_failed_the_path_is_told_without_its_query(caplog: pytest.LogCaptureFixture):
     logger = EscapingLogger(Config())
-    logger.error_log.propagate = True
     logger.exception("Error handling request %s %s", "GET", "/threads/?search=secret")
     assert set(caplog.messages) == {"Error handling request GET /threads/"}

@@ -154,3 +154,19 @@ def test_at_debug_libraries_stay_as_quiet_as_they_were():
     assert configured["loggers"][TEXTS]["level"] == "CRITICAL"
     assert configure("line", "ERROR")["root"]["level"] == "ERROR"
     assert configure("line", "ERROR", shows_texts=True)["loggers"][TEXTS]["level"] == "INFO"
+
+
+@pytest.mark.parametrize("log_format", ["line", "json"])
+@pytest.mark.parametrize("shows_texts", [False, True])
+def test_what_opens_somebodys_choice_of_reports_is_never_written(log_format: LogFormat, shows_texts: bool):
+    written = Written(log_format, shows_texts=shows_texts)
+    written.logger.warning("Method Not Allowed (%s): %s", "PUT", "/reports/unsubscribe/tok.en")
+    try:
+        raise LLMUnavailable("It is down.")
+    except LLMUnavailable:
+        written.logger.exception("Internal Server Error: %s", "/reports/unsubscribe/tok.en/")
+    assert "tok.en" not in written.text
+    assert "Method Not Allowed (PUT): /reports/unsubscribe/..." in written.text
+    assert "It is down." in written.text, "the lines below it stand there"
+    if log_format == "json":
+        assert all(json.loads(line)["level"] for line in written.text.splitlines())
