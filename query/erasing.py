@@ -168,7 +168,8 @@ def carry_out_open(budget_s: float, rest: Callable[[float], None] = time.sleep) 
 
 
 def erase_in_batches(criterion: Criterion, note: Callable[[int], None]) -> Batches:
-    """Erase what meets the criterion; yields how many each batch erased, 0 where others have what is left in hand.
+    """Erase what meets the criterion; yields how many each batch erased, 0 where others have what is left in hand,
+    after a pause.
 
     `note` is called within each batch's transaction, with its number; what it raises undoes the batch.
     """
@@ -181,14 +182,14 @@ def erase_in_batches(criterion: Criterion, note: Callable[[int], None]) -> Batch
                 yield number
         if not criterion.find_threads().exists():
             return
+        time.sleep(PAUSE_S)
         yield 0
 
 
 def _is_to_go_on(erasure: Erasure, batches: Batches) -> bool:
     """Whether there is more to do after its next batch, in this turn."""
     try:
-        if next(batches) == 0:
-            time.sleep(PAUSE_S)
+        next(batches)
     except (StopIteration, ErasureIsOver):
         return False
     except Exception:  # the others go on; this one, too, the next time

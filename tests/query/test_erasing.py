@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -427,6 +428,20 @@ def test_a_label_that_comes_too_late_leaves_no_trace(project: Project):
     with pytest.raises(ThreadNotFound):
         labels.assign_label(**label_of(thread, category))
     assert not LabelChange.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_others_have_in_hand_is_waited_for_and_not_asked_for_without_a_pause(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    make_thread(project)
+    pauses: list[float] = []
+    monkeypatch.setattr(erasing, "time", SimpleNamespace(sleep=pauses.append))
+    with uncommitted_on_another_connection(lambda: Thread.objects.select_for_update().get()):
+        batches = erasing.erase_in_batches(Criterion(project.pk), note=lambda number: None)
+        assert [next(batches), next(batches), next(batches)] == [0, 0, 0]
+    assert list(batches) == [1]
+    assert pauses == [erasing.PAUSE_S] * 3
 
 
 def label_of(thread: Thread, category: Any) -> dict[str, Any]:
