@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID, uuid4
 
+from auditlog.models import LogEntry
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
@@ -27,6 +28,7 @@ from query.errors import ErasureIsOver
 from query.models import Erasure, QuestionAnswer, Thread
 from query.signals import threads_erased
 from schema.locks import session_lock
+from teams import audit
 from teams.models import Project
 
 logger = logging.getLogger(__name__)
@@ -99,9 +101,12 @@ def begin_retentions() -> int:
 
 
 def cancel(erasure_id: UUID) -> None:
-    """End an open erasure where it stands; what is erased stays so. Raises ErasureIsOver."""
-    if not _end(erasure_id, Erasure.State.CANCELLED):
-        raise ErasureIsOver("This erasure is over.")
+    """End an open erasure where it stands; what is erased stays so; recorded. Raises ErasureIsOver."""
+    with transaction.atomic():
+        if not _end(erasure_id, Erasure.State.CANCELLED):
+            raise ErasureIsOver("This erasure is over.")
+        changes = {"state": [Erasure.State.OPEN.value, Erasure.State.CANCELLED.value]}
+        audit.record(Erasure.objects.get(pk=erasure_id), LogEntry.Action.UPDATE, changes)
 
 
 def erase_selected(thread_ids: Sequence[UUID], *, asked_by: str) -> int:

@@ -85,9 +85,13 @@ class ErasureForm(forms.ModelForm[Erasure]):
 
 @admin.register(Erasure)
 class ErasureAdmin(OnlyToLookAt, OperatorAdmin[Erasure]):
-    """The record of what was erased, by whom and when; whose it was, it does not tell."""
+    """The record of what was erased, by whom and when; whose it was, it does not tell.
+
+    Who cancelled one stands in the audit trail.
+    """
 
     form = ErasureForm
+    records_itself = True
     list_display = ["started_at", "reason", "of", "stands", "progress", "asked_by", "finished_at"]
     list_filter = [("state", ChoicesRadioFilter), ("reason", ChoicesRadioFilter), ("started_at", PeriodFilter)]
     search_fields = ["project_name", "asked_by"]

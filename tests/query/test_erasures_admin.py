@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from auditlog.models import LogEntry
 from django.test import Client
 
 from query import erasing, tasks
@@ -96,6 +97,10 @@ def test_one_that_is_open_can_be_cancelled_and_no_record_changed_or_deleted(admi
     tasks.erase_conversations()
     assert Thread.objects.exists()
     assert "is over" in admin_client.post("/admin/query/erasure/", chosen, follow=True).content.decode()
+    entry = LogEntry.objects.get(object_pk=str(erasure.pk))
+    assert (entry.actor_email, entry.changes) == ("admin@example.com", {"state": ["open", "cancelled"]})
+    history = admin_client.get(f"/admin/query/erasure/{erasure.pk}/history/", follow=True)
+    assert list(history.context["cl"].result_list) == [entry]
     for path in ("change", "delete"):
         assert admin_client.post(f"/admin/query/erasure/{erasure.pk}/{path}/", {"post": "yes"}).status_code == 403
 
