@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from datetime import date, datetime
+from html import escape
+from itertools import accumulate
 from zoneinfo import ZoneInfo
 
 from insights.figures import Count
@@ -27,12 +29,20 @@ SPANS = {
 
 
 def clean(text: str, length: int) -> str:
-    """On one line, without control characters, and at most that long; in bytes of UTF-8 at most twice that."""
+    """On one line, without control characters, and at most that long; in bytes, escaped for HTML, about twice that.
+
+    So a mail is bounded whatever names and questions hold: mail programs cut one of more than 102,400 bytes.
+    """
     text = text[: 10 * length]  # what is left out makes no difference, but by its length
     kept = (character if unicodedata.category(character) not in ("Cc", "Cs", "Co") else " " for character in text)
     line = " ".join(_DIRECTIONS.sub("", "".join(kept)).split())
-    short = line[:length].encode()[: 2 * length].decode(errors="ignore")
+    short = _bound(line[:length], 2 * length)
     return line if short == line else f"{short[:-1].rstrip()}…"
+
+
+def _bound(text: str, escaped_bytes: int) -> str:
+    sizes = accumulate(len(escape(character).encode()) for character in text)
+    return text[: sum(size <= escaped_bytes for size in sizes)]
 
 
 def write_number(number: int) -> str:
