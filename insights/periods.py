@@ -48,6 +48,14 @@ class Period:
         return self.end - timedelta(days=1)
 
 
+def find_zone(name: str) -> ZoneInfo | None:
+    """The time zone of that name; None where there is none: data comes by other ways than forms, too."""
+    try:
+        return ZoneInfo(name)
+    except (ValueError, LookupError, OSError):
+        return None
+
+
 def last_complete(frequency: Frequency, now: datetime, time_zone: str) -> Period:
     """The latest period that has ended by `now` (aware). Raises ValueError for OFF, which has none."""
     today = now.astimezone(ZoneInfo(time_zone)).date()

@@ -11,12 +11,11 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
 from django.db import connection
 
 from insights.models import Report, ReportState
-from insights.periods import Frequency, Period, last_complete
+from insights.periods import Frequency, Period, find_zone, last_complete
 from insights.reports import claims
 from teams.models import Team
 
@@ -74,9 +73,8 @@ def plan(now: datetime, choices: Choices) -> Plan:
 def due_periods(now: datetime, choices: Choices) -> Iterator[tuple[Frequency, Period]]:
     """The periods that are to be told of now, for each time zone that a team has."""
     for time_zone in Team.objects.order_by().values_list("time_zone", flat=True).distinct():
-        try:
-            zone = ZoneInfo(time_zone)
-        except (ValueError, LookupError, OSError):  # a form refuses it, but data comes by other ways, too
+        zone = find_zone(time_zone)
+        if zone is None:
             logger.error("there is no time zone %s: its teams get no reports", time_zone)
             continue
         for frequency in FREQUENCIES:

@@ -16,7 +16,7 @@ from django.test import Client
 
 from insights import tasks
 from insights.models import Report, ReportPreference
-from teams.models import Project, User
+from teams.models import Project, Team, User
 from tests.factories.teams import UserFactory
 from tests.insights.past import make_past
 from tests.insights.postbox import ANYBODY, Postbox, hangs_up, says
@@ -171,6 +171,8 @@ def test_a_preview_of_some(past_team: User, run: Callable[..., str], tmp_path: P
         (["--preview", "{folder}", "--team", "Nowhere"], "There is no team Nowhere."),
         (["--preview", "{folder}", "--user", BOB, "--team", "Elsewhere"], "no such user in such a team"),
         (["--preview", "{folder}", "--now", "yesterday"], "must be a time"),
+        (["--preview", "{folder}", "--now", "0001-01-01"], "must lie between the years"),
+        (["--preview", "{folder}", "--now", "9999-12-31T23:59"], "must lie between the years"),
         (["--preview", "{folder}", "--frequency", "off"], "invalid choice"),
         (["--preview", "{file}/folder"], "cannot be written"),
     ],
@@ -190,6 +192,16 @@ def test_an_address_that_is_none_is_told_and_the_rest_is_written(run: Callable[.
     User.objects.update(email="nonsense")
     assert "none that mails can be sent to" in run("--preview", str(tmp_path))
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_team_of_an_unknown_time_zone_is_told_and_the_others_are_written(run: Callable[..., str], tmp_path: Path):
+    make_team(ADA, days=1)
+    astray = make_team(BOB, days=1)
+    Team.objects.filter(pk=astray.pk).update(time_zone="Mars/Olympus_Mons")
+    told = run("--preview", str(tmp_path))
+    assert f"{BOB} gets no reports on {astray}: there is no time zone Mars/Olympus_Mons." in told
+    assert f"1 reports are in {tmp_path}." in told
+    assert [path for path in tmp_path.glob("*.eml") if "ada" in path.name]
 
 
 def test_states_have_names(postbox: Postbox):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from insights import composition
 from insights.errors import MailRefused, MailServerUnavailable
 from insights.models import Report, ReportPreference, ReportState
-from insights.periods import Frequency, last_complete
+from insights.periods import Frequency, find_zone, last_complete
 from insights.reports import planning
 from insights.reports.message import Letter, write_html, write_mail, write_text
 from insights.reports.sending import Mailer, count_for
@@ -26,6 +26,7 @@ from insights.tokens import make_token
 from teams.models import Team, User
 
 ONLY_WITH_PREVIEW = "--user, --team, --frequency and --now say what --preview shows; what is sent is what is due."
+FIRST_YEAR, LAST_YEAR = 1900, 9000  # around which periods and zones can be reckoned with
 INTERRUPTED = 130  # as shells count it
 
 
@@ -34,6 +35,8 @@ def read_moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise ArgumentTypeError("must be a time such as 2026-03-09T08:00+01:00") from error
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ArgumentTypeError(f"must lie between the years {FIRST_YEAR} and {LAST_YEAR}")
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.get_current_timezone())
 
 
@@ -156,6 +159,10 @@ class Command(BaseCommand):
             wanted = Frequency(frequency or chosen.get((user.pk, team.pk)) or default)
             if wanted is Frequency.OFF:
                 self.stdout.write(f"{user} wants no reports on {team}.")
+                continue
+            if find_zone(team.time_zone) is None:
+                told = f"{user} gets no reports on {team}: there is no time zone {team.time_zone}."
+                self.stderr.write(self.style.WARNING(told))
                 continue
             period = last_complete(wanted, now, team.time_zone)
             letters.append(
