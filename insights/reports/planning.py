@@ -1,8 +1,9 @@
 """Which reports are due, as rows: one for each user, team and period, however often and by however many it is planned.
 
-A report is due from a civil hour on, by the clocks of its team, on the day after its period's last; and for three days
-more, in which a service that was down catches up. Older periods are not told of: nobody wants a heap of old mails when
-reports are switched on, or come back.
+A report is due from a civil hour on, by the clocks of its team, on the day after its period's last. A service that was
+down catches up within three days of the period's end, and with the latest period alone: of several days that it missed,
+a daily report tells of the last. Older periods are not told of: nobody wants a heap of old mails when reports are
+switched on, or come back.
 """
 
 from __future__ import annotations

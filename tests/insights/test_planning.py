@@ -45,6 +45,14 @@ def test_a_report_is_owed_from_the_morning_on_and_for_three_days(now: str, is_du
     assert owed() == ([("ada@example.com", "weekly", date(2026, 3, 2))] if is_due else [])
 
 
+def test_of_the_days_of_an_outage_a_daily_report_tells_of_the_last():
+    team = member()
+    choose(team.users.get(), team, "daily")
+    plan(MONDAY, WEEKLY_FROM_SEVEN)
+    plan(MONDAY + timedelta(days=3), WEEKLY_FROM_SEVEN)
+    assert [first for *_, first in owed()] == [date(2026, 3, 8), date(2026, 3, 11)]
+
+
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/New_York", "Europe/Zurich", "Asia/Kolkata"])
 def test_the_morning_is_the_teams(zone: str):
     member(zone)
