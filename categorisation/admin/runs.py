@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from urllib.parse import quote
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from unfold.contrib.filters.admin import ChoicesRadioFilter
 
 from categorisation import services
 from categorisation.admin.actors import actor_of
 from categorisation.errors import CategorisationError
-from categorisation.models import Batch, ClassifierHealth, Run, RunKind
+from categorisation.models import Batch, ClassifierHealth, Run, RunKind, RunState
 from teams.admin import OnlyToLookAt, OperatorAdmin, PeriodFilter, RelatedFilter, show_as_label
+
+
+def link_to_worker(name: str) -> str:
+    """The worker's name, with a link to its page in Flower where somebody said where that is."""
+    if not settings.FLOWER_URL:
+        return name
+    url = f"{settings.FLOWER_URL.rstrip('/')}/worker/{quote(name, safe='@')}"
+    return format_html('<a class="text-link" href="{}">{}</a>', url, name)
 
 
 @admin.register(Run)
@@ -58,6 +68,7 @@ class RunAdmin(OnlyToLookAt, OperatorAdmin[Run]):
         "reused",
         "pace",
         "time_left",
+        "workers",
         "started_by_kind",
         "started_by",
         "started_at",
@@ -95,6 +106,14 @@ class RunAdmin(OnlyToLookAt, OperatorAdmin[Run]):
     @admin.display(description="time left")
     def time_left(self, run: Run) -> str:
         return "" if run.eta_seconds is None else str(timedelta(seconds=round(run.eta_seconds)))
+
+    @admin.display(description="workers at runs")
+    def workers(self, run: Run) -> str:
+        """Those that are at work now; each works on all that run."""
+        if run.state != RunState.RUNNING:
+            return ""
+        names = services.fresh_batches().order_by("worker").values_list("worker", flat=True).distinct()
+        return format_html_join(", ", "{}", ((link_to_worker(name),) for name in names))
 
     def has_steer_permission(self, request: HttpRequest) -> bool:
         """Who may change runs may tell them what to do; their rows are changed by nobody."""
@@ -137,7 +156,12 @@ class RunAdmin(OnlyToLookAt, OperatorAdmin[Run]):
 class BatchAdmin(OnlyToLookAt, OperatorAdmin[Batch]):
     """Workers at the backfill. One that was not seen for ten seconds is dead."""
 
-    list_display = ["worker", "lanes", "is_draining", "started_at", "seen_at"]
+    list_display = ["worker", "lanes", "is_draining", "started_at", "seen_at", "tasks"]
+    fields = ["worker", "lanes", "is_draining", "started_at", "seen_at", "tasks"]
+
+    @admin.display(description="its tasks")
+    def tasks(self, batch: Batch) -> str:
+        return link_to_worker(batch.worker) if settings.FLOWER_URL else ""
 
 
 @admin.register(ClassifierHealth)

@@ -21,7 +21,7 @@ classification  a single thread's way
 imports         past conversations come in
 """
 
-from categorisation.services.batches import BatchParts, run_batch
+from categorisation.services.batches import BatchParts, fresh_batches, run_batch
 from categorisation.services.categories import (
     change_category,
     create_category,
@@ -54,6 +54,7 @@ __all__ = [
     "empty_project",
     "forget_label",
     "forget_threads",
+    "fresh_batches",
     "is_old",
     "label_old_thread",
     "label_thread",

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pytest_django import Settings
 
 from categorisation import services
 from categorisation.models import Batch, Category, ClassifierHealth, Run, Taxonomy
@@ -287,6 +291,30 @@ def test_taxonomies_start_a_backfill_and_bound_it(admin_client: Client, project:
         assert told in admin_client.post("/admin/categorisation/taxonomy/", action, follow=True).content
     taxonomy.refresh_from_db()
     assert not taxonomy.backfill_is_suspended
+
+
+def test_runs_and_batches_lead_to_their_workers_in_flower(admin_client: Client, project: Project, settings: Settings):
+    run = services.start_backfill(project_id=project.pk, actor=SHELL)
+    batch = Batch.objects.create(worker="backfill@host-1")
+    gone = Batch.objects.create(worker="backfill@host-2")
+    Batch.objects.filter(pk=gone.pk).update(seen_at=timezone.now() - timedelta(minutes=1))
+    pages = {
+        "run": f"/admin/categorisation/run/{run.pk}/change/",
+        "list": "/admin/categorisation/batch/",
+        "batch": f"/admin/categorisation/batch/{batch.pk}/change/",
+    }
+    link = 'href="https://flower.example.com/tasks/worker/backfill@host-1"'
+    settings.FLOWER_URL = None
+    for url in pages.values():
+        page = admin_client.get(url).content.decode()
+        assert "backfill@host-1" in page
+        assert "/worker/" not in page
+    settings.FLOWER_URL = "https://flower.example.com/tasks/"
+    for url in pages.values():
+        assert link in admin_client.get(url).content.decode()
+    assert "host-2" not in admin_client.get(pages["run"]).content.decode()
+    services.cancel_run(project_id=project.pk, run_id=run.pk, actor=SHELL)
+    assert "host-1" not in admin_client.get(pages["run"]).content.decode()
 
 
 def test_what_works_on_runs_can_be_looked_at(admin_client: Client):
