@@ -312,15 +312,20 @@ def find_due(limit: int) -> tuple[list[UUID], list[UUID]]:
 
 
 def is_left_to_reindexing() -> Q:
-    """The documents of which a running reindexing makes nothing but what answers are drawn from already."""
+    """The documents that a running reindexing has marked and nobody changed since: they await their turn in it."""
     running = Reindexing.objects.filter(pk=OuterRef("reindexing_id"), state=Reindexing.State.RUNNING)
     return Q(
         Exists(running),
+        has_nothing_newer(),
         state=Document.State.PENDING,
         deleted_at=None,
-        live_revision=F("revision"),
         rebuilt_revision=None,
     )
+
+
+def has_nothing_newer() -> Q:
+    """The documents whose newest revision answers are drawn from, and those that answers were never drawn from."""
+    return Q(live_revision=F("revision")) | Q(live_revision=None)
 
 
 def _read_file(document: Document) -> Iterator[bytes]:

@@ -4,8 +4,8 @@
                 document goes into both libraries (knowledge.targets)
     marked      documents that nobody works on become pending, a batch at a time; the live library still answers
     rebuilt     one after the other, as the indexer does with any pending document
-    switched    when the new library holds all that answers are drawn from: one transaction moves the project's row to
-                it, and leaves the old library to be deleted
+    switched    when none that was marked waits any more, and the new library holds all that answers are drawn from: one
+                transaction moves the project's row to it, and leaves the old library to be deleted
 
 Each step is a conditional write and may be repeated; which of them is next, the rows say. So whichever worker comes
 after one that was killed goes on where that one stood. A document that cannot be rebuilt, and would be missing, ends
@@ -29,7 +29,7 @@ from knowledge import libraries
 from knowledge.claims import LEASE, MAX_PAUSE_S
 from knowledge.embedders.choice import Embedders
 from knowledge.errors import EmbedderChanged, EmbedderUnavailable, ModelFilesInvalid, VectorStoreUnavailable
-from knowledge.indexing import PAUSE_WITHOUT_MODEL_S, Indexer, Outcome, is_left_to_reindexing
+from knowledge.indexing import PAUSE_WITHOUT_MODEL_S, Indexer, Outcome, has_nothing_newer, is_left_to_reindexing
 from knowledge.models import Document, Library, Reindexing
 from knowledge.targets import ensure_targets, name_library
 from knowledge.vector_store import VectorStore
@@ -177,8 +177,7 @@ def _mark_batch(reindexing: Reindexing) -> bool:
     Those that are pending need no mark: who indexes them sees the new library.
     """
     is_missing = Q(state=Document.State.INDEXED) & ~Q(reindexing_id=reindexing.pk, rebuilt_revision=F("revision"))
-    failed_before = Q(state=Document.State.FAILED) & ~Q(reindexing_id=reindexing.pk)
-    untouched = _documents_of(reindexing).filter(is_missing | failed_before)
+    untouched = _documents_of(reindexing).filter(is_missing | _has_failed_before(reindexing))
     with transaction.atomic():
         batch = untouched.order_by("pk").select_for_update(skip_locked=True).values_list("pk", flat=True)
         return bool(
@@ -195,9 +194,13 @@ def _mark_batch(reindexing: Reindexing) -> bool:
         )
 
 
+def _has_failed_before(reindexing: Reindexing) -> Q:
+    return Q(state=Document.State.FAILED) & ~Q(reindexing_id=reindexing.pk)
+
+
 def _adopt(reindexing: Reindexing) -> None:
     """Take over the documents that wait for their turn in a reindexing that was ended before the switch."""
-    waiting = _documents_of(reindexing).filter(state=Document.State.PENDING, live_revision=F("revision"))
+    waiting = _documents_of(reindexing).filter(has_nothing_newer(), state=Document.State.PENDING)
     left = waiting.filter(reindexing_id__isnull=False).exclude(reindexing_id=reindexing.pk)
     left.update(reindexing_id=reindexing.pk, rebuilt_revision=None, rebuilt_chunk_count=None)
 
@@ -208,13 +211,19 @@ def _find_next(reindexing: Reindexing) -> UUID | None:
 
 
 def _settle(reindexing: Reindexing) -> bool:
-    """Switch to the new library if it holds all that answers are drawn from; whether the reindexing has ended."""
+    """Switch to the new library if every document had its turn, and it holds all that answers are drawn from.
+
+    Returns whether the reindexing has ended.
+    """
     with transaction.atomic():
         # nothing is published while the project's row is locked
         library = Library.objects.select_for_update().filter(pk=reindexing.project_id).first()
         mine = _running(reindexing.pk).select_for_update().first()
         if library is None or mine is None:  # it was called off, or the project deleted
             return True
+        left = Q(is_left_to_reindexing(), reindexing_id=mine.pk) | _has_failed_before(mine)
+        if _documents_of(mine).filter(left).exists():
+            return False
         answering = _documents_of(mine).filter(live_revision__isnull=False)
         rebuilt = Q(reindexing_id=mine.pk, rebuilt_revision__gte=F("live_revision"))
         missing = answering.exclude(rebuilt)

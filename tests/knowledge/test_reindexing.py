@@ -10,6 +10,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from knowledge import composition, libraries, selectors, services, tasks
+from knowledge.claims import MAX_ATTEMPTS
 from knowledge.embedders.choice import Embedders
 from knowledge.errors import EmbedderUnavailable, LibraryReplaced, ReindexingRunning, VectorStoreUnavailable
 from knowledge.indexing import WAITS_FOR_REINDEXING, Outcome, find_due
@@ -292,6 +293,16 @@ class TestMeanwhile:
         finish()
         assert shown(document, "new") >= {"The new of section 0.", "The new of section 1."}
 
+    def test_one_that_fails_is_tried_once_more_and_counted(self, teach, during, finish, reindexer, project):
+        teach()
+        reindexing = start(project)
+        unreadable = {"content": "<script>nothing</script>", "content_type": "text/html", "state": "failed"}
+        during(lambda: DocumentFactory(project=project, **unreadable))
+        assert reindexer.advance(reindexing.pk) is Outcome.POSTPONED
+        finish()
+        reindexing.refresh_from_db()
+        assert (reindexing.total, reindexing.done, reindexing.failed) == (2, 1, 1)
+
     @pytest.mark.parametrize("call", ["ensure_library", "put_document", "put_chunks", "chunk_ids"])
     def test_a_deleted_document_never_comes_back(
         self, teach, during, finish, reindexer, interrupted, wide, project, call
@@ -379,15 +390,69 @@ class TestFailures:
         assert reindexer.advance(again.pk) is Outcome.INDEXED
         assert len(search(document)) == 6
 
-    def test_one_that_failed_before_is_tried_again(self, teach, reindexer, project):
+    @pytest.mark.parametrize(
+        ("content", "state", "counts"),
+        [(sections(2, "now"), "indexed", (2, 2, 0)), ("<script>nothing</script>", "failed", (2, 1, 1))],
+    )
+    def test_one_that_failed_before_is_tried_again_ahead_of_the_end(
+        self, teach, reindexer, wide, project, content, state, counts
+    ):
+        teach()
+        failed = DocumentFactory(
+            project=project, content=content, content_type="text/html", state="failed", error="Broken then."
+        )
+        reindexing = start(project)
+        assert reindexer.advance(reindexing.pk) is Outcome.INDEXED
+        failed.refresh_from_db()
+        reindexing.refresh_from_db()
+        assert (failed.state, reindexing.state) == (state, "done")
+        assert failed.error != "Broken then."
+        assert (reindexing.total, reindexing.done, reindexing.failed) == counts
+
+    def test_the_end_waits_for_the_last_attempt_at_one_that_failed_before(self, teach, reindexer, wide, project):
+        teach()
+        failed = DocumentFactory(project=project, content=sections(2, "poison"), state="failed", error="Broken then.")
+
+        def choke() -> None:
+            if Document.objects.get(pk=failed.pk).index_attempts:
+                raise ValueError
+
+        wide.before_each = choke
+        reindexing = start(project)
+        turns = 1
+        while reindexer.advance(reindexing.pk) is Outcome.POSTPONED:
+            assert Reindexing.objects.get().state == "running"
+            assert find_due(9) == ([], []), "it is the reindexing's"
+            let_time_pass()
+            turns += 1
+        failed.refresh_from_db()
+        reindexing.refresh_from_db()
+        assert (turns, failed.state, reindexing.state) == (MAX_ATTEMPTS, "failed", "done")
+        assert (reindexing.total, reindexing.done, reindexing.failed) == (2, 1, 1)
+
+    def test_one_that_failed_before_and_was_marked_by_one_called_off_is_the_next_ones(
+        self, teach, interrupted, wide, old, reindexer, project
+    ):
+        failed = DocumentFactory(project=project, content=sections(2, "now"), state="failed", error="Broken then.")
+        teach()
+        first = start(project)
+        make_reindexer(interrupted, wide, old, turn_s=0.0).advance(first.pk)
+        assert Document.objects.filter(pk=failed.pk, state="pending", reindexing_id=first.pk).exists()
+        services.cancel_reindexing(first.pk)
+        second = start(project)
+        let_time_pass()
+        assert reindexer.advance(second.pk) is Outcome.INDEXED
+        second.refresh_from_db()
+        assert (second.total, second.done, second.failed) == (2, 2, 0)
+
+    def test_one_that_failed_before_needs_not_the_embedder_from_before(self, teach, interrupted, wide, project):
         teach()
         failed = DocumentFactory(project=project, content=sections(2, "now"), state="failed", error="Broken then.")
-        reindexer.advance(start(project).pk)
+        reindexing = start(project)
+        assert make_reindexer(interrupted, wide).advance(reindexing.pk) is Outcome.INDEXED
         let_time_pass()
-        for document_id in find_due(9)[0]:
-            reindexer._indexer.index(document_id)
-        failed.refresh_from_db()
-        assert (failed.state, failed.error) == ("indexed", "")
+        assert make_reindexer(interrupted, wide)._indexer.index(failed.pk) is Outcome.INDEXED
+        assert len(search(failed)) == 5
 
     @pytest.mark.parametrize("fault", [EmbedderUnavailable("Down.", retry_after_s=7), VectorStoreUnavailable("Down.")])
     def test_an_outage_is_waited_for_and_fails_nothing(self, teach, interrupted, wide, old, project, fault):
