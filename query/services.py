@@ -75,11 +75,13 @@ def retrieve(*, project_id: UUID, query: str, top_k: int, filters: dict[str, Any
 def _save(
     project: Project, question: str, answer: Answer, thread: Thread | None, asker: Asker | None
 ) -> QuestionAnswer:
+    if thread is None:
+        exchange = _start_thread(project, question, answer, asker or Asker())
+    else:
+        exchange = _continue_thread(thread, question, answer)
     _measure(answer)
     texts.info("asked %r, answered %r", question, answer.text)
-    if thread is None:
-        return _start_thread(project, question, answer, asker or Asker())
-    return _continue_thread(thread, question, answer)
+    return exchange
 
 
 def _measure(answer: Answer) -> None:

@@ -13,9 +13,10 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from rest_framework.test import APIClient
 
 from knowledge.models import Library
-from query import composition
+from observability import metrics
+from query import composition, services
 from query.agent import LLMClient
-from query.errors import LLMUnavailable
+from query.errors import LLMUnavailable, ThreadNotFound
 from query.models import QuestionAnswer, Thread
 from query.signals import thread_started
 from teams.models import Project
@@ -299,6 +300,20 @@ class TestRetrieval:
         assert gone.status_code == 204
         left = self.retrieve(api, taught, query="exponential backoff").json()["results"]
         assert document_id not in {passage["document_id"] for passage in left}
+
+
+def test_an_answer_that_could_not_be_kept_is_not_counted(project: Project):
+    def count() -> float | None:
+        return metrics.REGISTRY.get_sample_value("parley_answers_total", {"outcome": "uncertain"})
+
+    thread = ThreadFactory(project=project)
+    before = count() or 0
+    services.ask(project=project, question="Is it kept?", thread=thread)
+    assert count() == before + 1
+    Thread.objects.filter(pk=thread.pk).delete()  # after it was looked up
+    with pytest.raises(ThreadNotFound):
+        services.ask(project=project, question="Is it kept?", thread=thread)
+    assert count() == before + 1
 
 
 def test_a_vector_database_that_lost_its_data_is_503_and_not_i_dont_know(taught: Project, api: APIClient):
