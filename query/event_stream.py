@@ -14,7 +14,7 @@ import orjson
 from rest_framework.response import Response
 
 from observability import metrics
-from query.agent import SourcesFound, TextWritten
+from query.agent import Answer, AnswerPart, SourcesFound, TextWritten
 from query.models import QuestionAnswer
 from query.serializers import ChatAnswer, FoundSources
 from query.streaming import Parts, make_aside
@@ -23,7 +23,7 @@ CONTENT_TYPE = "text/event-stream"
 PING = b": ping\n\n"
 PING_EVERY_S = 10.0  # the contract's bound is 15
 
-Part = SourcesFound | TextWritten | QuestionAnswer
+Part = AnswerPart | QuestionAnswer
 
 
 def write_events(
@@ -35,8 +35,10 @@ def write_events(
 ) -> Iterator[bytes]:
     """The events of the answer that `make` makes in parts, exactly one terminal one, and pings while nothing comes.
 
-    It ends without another word when the asker `is_gone`, and so does the answer. `describe` turns what is raised into
-    the response that a call without streaming would get. `context` is the request's, which is over when this begins.
+    It ends without another word when the asker `is_gone`, and so does the answer: he is looked for after each part
+    before the next is begun, and when the answer is whole before it is written down. `describe` turns what is raised
+    into the response that a call without streaming would get. `context` is the request's, which is over when this
+    begins.
     """
     silent_since, end = time.monotonic(), "abandoned"
     try:
@@ -48,6 +50,8 @@ def write_events(
                 if is_gone():
                     return
                 now = time.monotonic()
+                if isinstance(part, Answer):
+                    continue  # and with that it is written down
                 if part is not None:
                     silent_since = now
                     yield _write(part)
@@ -78,7 +82,7 @@ def client_of(environ: dict[str, Any]) -> Callable[[], bool]:
     return is_gone
 
 
-def _write(part: Part) -> bytes:
+def _write(part: SourcesFound | TextWritten | QuestionAnswer) -> bytes:
     match part:
         case SourcesFound():
             return _write_event("sources", FoundSources(part).data)

@@ -10,15 +10,16 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Value
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from knowledge.connections import release_connection
 from observability import metrics
 from observability.logs import TEXTS
 from query import composition, selectors
-from query.agent import Answer, Passage, SourcesFound, TextWritten
+from query.agent import Answer, AnswerPart, Passage
 from query.errors import ThreadNotFound
 from query.models import QuestionAnswer, Thread
 from query.signals import thread_started
@@ -52,19 +53,23 @@ def ask(*, project: Project, question: str, thread: Thread | None = None, asker:
 
 def ask_in_parts(
     *, project: Project, question: str, thread: Thread | None = None, asker: Asker | None = None
-) -> Generator[SourcesFound | TextWritten | QuestionAnswer, None, None]:
-    """As `ask`, part by part: the sources, pieces of the text, and last, when all is written down, the exchange.
+) -> Generator[AnswerPart | QuestionAnswer, None, None]:
+    """As `ask`, part by part: the sources, pieces of the text, the whole answer, and last, when it is written down, the
+    exchange.
 
-    It runs in a lane of its own, whose connection to the database is closed at the end. Closed before its end it leaves
-    no trace.
+    Whoever asks for what comes after the answer has it written down; closed before, this leaves no trace. No connection
+    to the database is held between two parts.
     """
     try:
         history = selectors.recent_exchanges(thread) if thread else []
         with closing(composition.agent_for(project.pk).stream(question, history)) as parts:
             for part in parts:
-                yield _save(project, question, part, thread, asker) if isinstance(part, Answer) else part
+                release_connection()
+                yield part
+                if isinstance(part, Answer):
+                    yield _save(project, question, part, thread, asker)
     finally:
-        connection.close()
+        release_connection()
 
 
 def retrieve(*, project_id: UUID, query: str, top_k: int, filters: dict[str, Any] | None = None) -> Sequence[Passage]:

@@ -23,7 +23,8 @@ def make_aside(
 
     It is made in a copy of `context`, by default of the one in which the first part is asked for.
 
-    Closing this before the end cancels what the lane waits for, and no part is made after the one in hand.
+    As with any generator, what comes after a part is begun when it is asked for. Closing this before the end cancels
+    what the lane waits for.
     """
     lane = _Lane(make, context or copy_context())
     lane.start()
@@ -39,12 +40,16 @@ def make_aside(
             if isinstance(outcome, BaseException):
                 raise outcome
             yield outcome[0]
+            lane.go_on.release()
     finally:
         lane.cancellation.request()
+        lane.go_on.release()
 
 
 class _Lane(threading.Thread, Generic[Part]):
-    """Makes the parts. Its end is told by None, or by the exception that ended it."""
+    """Makes the parts, and waits after each until it may `go_on`, or need not. Its end is told by None, or by the
+    exception that ended it.
+    """
 
     def __init__(self, make: Callable[[], Parts[Part]], context: Context) -> None:
         super().__init__(name="answer", daemon=True)
@@ -52,6 +57,7 @@ class _Lane(threading.Thread, Generic[Part]):
         self._context = context.copy()
         self.cancellation = Cancellation()
         self.outcomes: SimpleQueue[tuple[Part] | BaseException | None] = SimpleQueue()
+        self.go_on = threading.Semaphore(0)
 
     def run(self) -> None:
         self._context.run(self._run)
@@ -61,6 +67,7 @@ class _Lane(threading.Thread, Generic[Part]):
             with cancellable_by(self.cancellation), closing(self._make()) as parts:
                 for part in parts:
                     self.outcomes.put((part,))
+                    self.go_on.acquire()
                     if self.cancellation.is_requested:
                         return
             self.outcomes.put(None)

@@ -10,14 +10,18 @@ import time
 from collections.abc import Generator, Iterator
 
 import pytest
+from django.db import connection
 from rest_framework.response import Response
 
 from knowledge.cancellation import Cancelled, on_cancellation
-from query import event_stream
+from query import event_stream, services
 from query.agent import SourcesFound, TextWritten
 from query.event_stream import PING, client_of, write_events
+from query.models import QuestionAnswer
 from query.streaming import make_aside
+from teams.models import Project
 
+PARTS = ("sources", "text", "answer", "exchange")
 FAILED = {"type": "server_error", "errors": []}
 
 
@@ -71,6 +75,63 @@ def test_nothing_more_is_made_for_an_asker_who_is_gone():
     settled = len(made)
     time.sleep(0.2)
     assert len(made) <= settled + 1
+
+
+def test_nothing_is_made_before_it_is_asked_for():
+    made = []
+
+    def make() -> Generator[int, None, None]:
+        for number in range(3):
+            made.append(number)
+            yield number
+
+    parts = make_aside(make)
+    assert next(parts) == 0
+    time.sleep(0.1)
+    assert made == [0]
+    assert next(parts) == 1
+    parts.close()
+    time.sleep(0.1)
+    assert made == [0, 1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_answer_is_kept_for_an_asker_who_is_there_when_it_is_whole(project: Project):
+    for last in PARTS:
+        made: list[object] = []
+
+        def make(made: list[object] = made) -> Generator[object, None, None]:
+            for part in services.ask_in_parts(project=project, question="Is it kept?"):
+                made.append(part)
+                yield part
+
+        def is_gone(made: list[object] = made, last: str = last) -> bool:
+            time.sleep(0.1)  # for the lane to run ahead, if it did
+            return len(made) > PARTS.index(last)
+
+        assert b"event: done" not in b"".join(events_of(make, is_gone))
+        wait_for_lanes()
+        assert QuestionAnswer.objects.exists() == (last == "exchange"), last
+
+
+def wait_for_lanes() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "answer":
+            thread.join(10)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_connection_is_held_while_a_part_is_taken(taught: Project):
+    def make() -> Generator[object, None, None]:
+        for part in services.ask_in_parts(project=taught, question="How do I retry a task with exponential backoff?"):
+            held.append(connection.connection is not None)
+            yield part
+
+    held: list[bool] = []
+    assert [event.partition(b"\n")[0] for event in events_of(make)][-1] == b"event: done"
+    wait_for_lanes()
+    assert len(held) >= len(PARTS)
+    assert not any(held[:-1])
 
 
 def test_closing_cancels_what_is_waited_for():
