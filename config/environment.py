@@ -116,6 +116,7 @@ class Environment(BaseSettings):
     calls_per_minute: int = Field(default=3_000, ge=0, le=1_000_000)
     max_document_size_bytes: int = Field(default=5 * 1024 * 1024, gt=0)
     max_pdf_size_bytes: int = Field(default=20 * 1024 * 1024, gt=0)
+    uploads_at_once: int = Field(default=4, ge=1, le=1000)  # of each process
 
     @field_validator("secret_key_fallbacks", "allowed_hosts", "csrf_trusted_origins", "trusted_proxies", mode="before")
     @classmethod

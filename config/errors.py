@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from rest_framework.exceptions import APIException, NotFound, UnsupportedMediaTy
 from rest_framework.response import Response
 
 from categorisation.errors import CategorisationConflict, CategoryNotFound, DuplicateTitle, RunNotFound
+from config.bodies import TooManyUploads
 from knowledge.errors import (
     DocumentNotFound,
     DocumentTooLarge,
@@ -37,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
 MISCONFIGURED_RETRY_S = 60
+UPLOADS_RETRY_S = 2
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 FOREIGN_KEY_VIOLATION = "23503"
 
 
@@ -101,6 +105,7 @@ TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], Exception
         (ThreadNotFound, CategoryNotFound, RunNotFound, DocumentNotFound, ReindexingNotFound),
         lambda error: NotFound(),
     ),
+    ((TooManyUploads,), lambda error: Unavailable(f"{error} Try again shortly.", UPLOADS_RETRY_S)),
     ((UnreadablePostError,), lambda error: TooSlow()),
     ((DuplicateTitle,), lambda error: Conflict(str(error), code="duplicate")),
     ((CategorisationConflict, ReindexingRunning), lambda error: Conflict(str(error))),
@@ -127,6 +132,8 @@ def translate(exc: Exception) -> Exception:
     """The API's exception for one of ours, by the first row that fits; the same exception for any other."""
     if isinstance(exc, IntegrityError) and _tells_that_the_project_is_gone(exc):
         return NotFound()
+    if isinstance(exc, OSError) and exc.errno in NO_ROOM:  # for the file of a form, most likely
+        return Unavailable("There is no room for it at the moment. Try again shortly.", RETRY_AFTER_S)
     for kinds, answer in TRANSLATIONS:
         if isinstance(exc, kinds):
             return answer(exc)

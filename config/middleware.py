@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.request import RawPostDataException
 from django.urls import is_valid_path
 
-from config.bodies import find_limit_bytes
+from config.bodies import find_limit_bytes, uploads
 from config.errors import error_response, too_many_logins
 from observability import metrics, request_id
 from teams import audit
@@ -135,7 +135,10 @@ class RequestSizeLimitMiddleware:
         limit = find_limit_bytes(request, size_bytes)
         if size_bytes > limit:
             return error_response(413, "request_too_large", f"The body is larger than {limit} bytes.")
-        response = _refuse_compressed() if _is_compressed(request) else self._get_response(request)
+        try:
+            response = _refuse_compressed() if _is_compressed(request) else self._get_response(request)
+        finally:
+            uploads.end(request)
         _read_to_the_end(request)
         return response
 

@@ -190,7 +190,7 @@ WHITENOISE_USE_FINDERS = True  # the admin's files straight from the packages: n
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["teams.authentication.APIKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["teams.permissions.KeyCoversProject", "teams.permissions.KeyHasScope"],
-    "DEFAULT_THROTTLE_CLASSES": ["teams.throttling.KeyThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": ["teams.throttling.KeyThrottle", "config.bodies.UploadThrottle"],
     "DEFAULT_PARSER_CLASSES": ["config.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["config.renderers.FastJSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "config.pagination.KeysetPagination",
@@ -249,6 +249,7 @@ MAX_DOCUMENT_BODY_SIZE_BYTES = 3 * MAX_DOCUMENT_SIZE_BYTES + MAX_REQUEST_SIZE_BY
 MAX_FORM_SIZE_BYTES = max(MAX_DOCUMENT_SIZE_BYTES, MAX_PDF_SIZE_BYTES) + MAX_REQUEST_SIZE_BYTES
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_SIZE_BYTES  # of a form's fields, without its file
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
+UPLOADS_AT_ONCE = ENVIRONMENT.uploads_at_once
 
 # -- Background work --------------------------------------------------------------------------------------------------
 

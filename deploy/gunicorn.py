@@ -8,6 +8,7 @@ every wait in the service has a bound of its own.
 
 import math
 import os
+import tempfile
 import threading
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from observability import metrics_folder
 from observability.logs import configure
 
 metrics_folder.prepare()  # its processes count together, and whichever is asked tells all
+tempfile.gettempdir()  # found now, once for all: looked for when it is full, it would be some other folder, or none
 wsgi_app = "config.wsgi:application"
 bind = "0.0.0.0:" + os.environ.get("PORT", "8002")
 worker_class = "deploy.web_worker.BoundedThreadWorker"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import IO, Any, ClassVar
 from uuid import UUID
 
@@ -74,8 +75,20 @@ class FormParser(MultiPartParser):
     ) -> DataAndFiles[Any, Any]:
         try:
             return super().parse(stream, media_type, parser_context)
-        except SuspiciousOperation as exc:
-            raise ParseError("The form has too many parts: one file and a few short fields are expected.") from exc
+        except Exception as exc:
+            _delete_files(parser_context["request"])
+            if isinstance(exc, SuspiciousOperation):
+                raise ParseError("The form has too many parts: one file and a few short fields are expected.") from exc
+            raise
+
+
+def _delete_files(request: Request) -> None:
+    """What came of the form before it failed. Django would leave it to whenever its memory is collected."""
+    for handler in request.upload_handlers:
+        file = getattr(handler, "file", None)
+        if file is not None:
+            with suppress(OSError):  # there is no room for what is not written yet; it is deleted all the same
+                file.close()
 
 
 @extend_schema(tags=["documents"])

@@ -27,6 +27,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_tex
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: each for name, each in SERVICES.items() if each["image"] == "parley"}
 MADE_BY_SECRETS = {"SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL", "VECTORDB_API_KEY", "METRICS_TOKEN"}
+WEB_PROCESSES = 2  # deploy/gunicorn.py
 NEVER_IN_CONTAINERS = {"DEBUG"}
 MAKE_AND_BE_KILLED = """
 import os, sys
@@ -283,6 +284,13 @@ def test_figures_are_kept_apart_from_what_fills_the_folder_of_temporary_files():
     for name, container in OURS.items():
         assert "METRICS_DIR" not in container.get("environment", {}), name
         assert container["shm_size"] == "64m", name
+
+
+def test_files_that_are_uploaded_at_once_have_room():
+    defaults = {name: field.default for name, field in Environment.model_fields.items()}
+    needed = WEB_PROCESSES * defaults["uploads_at_once"] * (defaults["max_pdf_size_bytes"] + 256 * 1024)
+    (size_mib,) = re.findall(r"/tmp:size=(\d+)m", " ".join(OURS["service"]["tmpfs"]))
+    assert needed * 2 < int(size_mib) * 1024 * 1024
 
 
 def test_no_secret_stands_in_the_files():
