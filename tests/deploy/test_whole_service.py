@@ -64,8 +64,8 @@ def test_from_nothing_to_an_answered_and_labelled_question_and_still_there_after
 
     # a body that a refused call left unread is not taken for the connection's next request
     with httpx.Client(base_url=demo["base_url"], timeout=30) as connection:
-        for _ in range(5):
-            assert connection.post("/query/v1/projects/x/chat", content=b"x" * 1_000_000).status_code == 404
+        for size, status in [(200_000, 404), (1_000_000, 413)] * 3:
+            assert connection.post("/query/v1/projects/x/chat", content=b"x" * size).status_code == status
             assert connection.get("/healthz").status_code == 200
 
     assert not tracebacks(read_logs(real_checkout.root))
