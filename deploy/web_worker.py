@@ -15,6 +15,7 @@ import selectors
 import socket
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -30,11 +31,34 @@ BODY_TIMEOUT_S = 15.0
 SLOWEST_BYTES_A_S = 50_000  # what has come of a body earns it more time
 SEND_TIMEOUT_S = 30.0  # of one write, such as a part of a stream
 LINGER_S = 2.0
+UNREAD_BYTES = 64 * 1024  # of a body that nobody read; more of it gunicorn does not take off the connection
 NOT_ACCEPTING_S = 0.1
 RECEIVED_BYTES = 64 * 1024
 END_OF_HEAD = b"\r\n\r\n"
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def announcing_the_end(application: Application) -> Application:
+    """Have answers say `Connection: close` where the connection ends because too much of the body was left unread.
+
+    Whoever is not told sends the next request into a connection that is gone. gunicorn drops that header of the
+    application's own answers.
+    """
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        def begin(*status_and_headers: Any) -> Any:
+            left = getattr(environ["wsgi.input"].reader, "length", 0)
+            if left > UNREAD_BYTES:
+                start_response.__self__.force_close()
+            return start_response(*status_and_headers)
+
+        return application(environ, begin)
+
+    return answer
 
 
 class BoundedUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
@@ -115,6 +139,10 @@ class BoundedThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has n
         super().__init__(*arguments, **options)
         self.closing: deque[Connection] = deque()
         self.in_hand = 0  # requests that have a thread, or wait for one
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        self.wsgi = announcing_the_end(self.wsgi)
 
     @property
     def is_busy(self) -> bool:

@@ -233,6 +233,18 @@ def test_an_unread_body_is_not_taken_for_the_next_request(shared: Server):
     assert answer.endswith(b"ok")
 
 
+@pytest.mark.parametrize(("size", "is_kept"), [(60_000, True), (1_000_000, False)])
+def test_who_is_refused_with_a_large_body_unread_is_told_that_the_connection_ends(
+    shared: Server, size: int, is_kept: bool
+):
+    with httpx.Client(base_url=f"http://127.0.0.1:{shared.port}", timeout=10) as client:
+        for _ in range(5):
+            refused = client.post("/ignore", content=b"x" * size)
+            assert refused.status_code == 401
+            assert (refused.headers["Connection"] == "keep-alive") == is_kept
+            assert client.get("/").status_code == 200
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_stream_under_way_is_ended_before_the_process(own: Server, number: signal.Signals):
     with own.connect() as client, own.connect() as silent:
