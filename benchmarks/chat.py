@@ -225,6 +225,7 @@ def measure_waiting(service: WholeService, bot: Bot, extent: Extent) -> bool:
     with running_openai_server("slow", delay_s=extent.delay_s) as model:
         settings = {"LLM": "openai", "LLM_BASE_URL": model.base_url, "LLM_MODEL": "slow", "LLM_TIMEOUT_S": "90"}
         base_url = service.start_web(environment={**settings, "DATABASE_POOL_SIZE": "1"})
+        ask_at_once(base_url, bot, bot.retrieval, 8, seconds=3.0)  # every process has loaded its embedder then
         return any(wait_and_look(base_url, model, bot, extent) for _ in range(TRIES))
 
 
@@ -234,6 +235,9 @@ def wait_and_look(base_url: str, model: RunningServer, bot: Bot, extent: Extent)
         started = time.monotonic()
         waiting = [threads.submit(chat_slowly, base_url, bot, bool(number % 2)) for number in range(extent.waiting)]
         while model.read_requests()["count"] < asked_before + extent.waiting:
+            for chat in waiting:
+                if chat.done():
+                    chat.result()  # says why it did not wait
             if time.monotonic() - started > extent.delay_s:
                 raise SystemExit("The chats did not reach the model before it had answered the first.")
             time.sleep(0.05)
