@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.shortcuts import get_object_or_404
@@ -20,6 +19,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
+from knowledge.connections import release_connection
 from query import selectors, services
 from query.event_shapes import STREAMED_EVENT
 from query.event_stream import CONTENT_TYPE, client_of, write_events
@@ -196,7 +196,7 @@ def _stream(view: KeyView, request: Request, asked: Asked) -> StreamingHttpRespo
         is_gone=client_of(request.META),
         context=copy_context(),
     )
-    connection.close()  # nothing more is read here, and the answer may take its time
+    release_connection()  # nothing more is read here, and the answer may take its time
     # proxies that gather an answer before they pass it on are asked not to
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingHttpResponse(events, content_type=CONTENT_TYPE, headers=headers)

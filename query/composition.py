@@ -74,13 +74,11 @@ class ProjectRetriever:
 
 def agent_for(project_id: UUID) -> RAGAgent:
     """The agent that answers from the project's documents."""
-    environment = settings.ENVIRONMENT
-    waits = environment.llm != "quoting"
     return RAGAgent(
         retriever_for(project_id),
         llm(),
-        top_k=environment.retrieval_top_k,
-        before_wait=release_connection if waits else lambda: None,
+        top_k=settings.ENVIRONMENT.retrieval_top_k,
+        before_wait=release_connection,
     )
 
 
