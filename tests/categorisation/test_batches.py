@@ -161,6 +161,7 @@ def count_connections() -> int:
 
 @pytest.mark.broker
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.ci
 def test_check_12_lanes_are_busy_all_the_time_over_hand_overs_with_a_connection_for_each_process(
     celery_worker: StartWorker,
 ):

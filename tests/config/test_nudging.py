@@ -60,6 +60,7 @@ def test_an_unexpected_fault_does_not_end_the_thread():
     assert wait_for(lambda: nudger.submit(done.set) and done.wait(0.1))
 
 
+@pytest.mark.ci
 def test_a_broker_that_accepts_and_is_mute_neither_holds_the_probe_nor_the_nudger():
     """In a process of its own: the broker's address is read once."""
     with socket.create_server(("127.0.0.1", 0)) as mute:

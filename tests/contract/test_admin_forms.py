@@ -42,8 +42,7 @@ HOSTILE: list[Any] = [
 ]
 
 
-# sent in one field at a time; CI sends all of them
-FEW: list[Any] = ["\0", "nonsense", ["a", "b"]]
+FEW: list[Any] = ["\0", "nonsense", ["a", "b"]]  # CI sends all of them
 NO_NUMBERS: list[Any] = ["", "\0", "-1", "nonsense", ["a", "b"]]  # for what counts an inline's rows
 
 
@@ -87,7 +86,7 @@ PASSWORD = "correct-horse-battery"
 FILLED |= {"password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
 
 
-def attack(browser: Client, url: str, foreign: Project, singly: list[Any]) -> list[str]:
+def attack(browser: Client, url: str, foreign: Project, hostile: list[Any]) -> list[str]:
     """The errors that crafted values meet, one field at a time and all fields at once."""
     page = browser.get(url)
     if page.status_code != 200:  # closed to everybody
@@ -100,9 +99,9 @@ def attack(browser: Client, url: str, foreign: Project, singly: list[Any]) -> li
     one_at_a_time = [
         {**base, name: value}
         for name in base
-        for value in (NO_NUMBERS if name.endswith("_FORMS") else [*singly, *strange])
+        for value in (NO_NUMBERS if name.endswith("_FORMS") else [*hostile, *strange])
     ]
-    all_at_once = [dict.fromkeys(base, value) for value in [*HOSTILE, *strange]]
+    all_at_once = [dict.fromkeys(base, value) for value in [*hostile, *strange]]
     broken = []
     for form in [{}, *one_at_a_time, *all_at_once]:
         answer = browser.post(url, form)
@@ -117,14 +116,14 @@ def test_every_admin_is_attacked():
 
 @pytest.mark.parametrize("model", MAKERS, ids=lambda model: model.__name__)
 @pytest.mark.parametrize("page", ["add", "change"])
-@pytest.mark.parametrize("singly", [FEW, pytest.param(HOSTILE, marks=pytest.mark.ci)], ids=["few", "all"])
+@pytest.mark.parametrize("hostile", [FEW, pytest.param(HOSTILE, marks=pytest.mark.ci)], ids=["few", "all"])
 def test_no_form_ends_in_a_server_error(
-    browser: Client, project: Project, model: type[Model], page: str, singly: list[Any]
+    browser: Client, project: Project, model: type[Model], page: str, hostile: list[Any]
 ):
     url = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
     made = MAKERS[model](project)
     url += "add/" if page == "add" else f"{made.pk}/change/"
-    assert attack(browser, url, ProjectFactory(), singly) == []
+    assert attack(browser, url, ProjectFactory(), hostile) == []
 
 
 @pytest.mark.ci

@@ -85,6 +85,7 @@ def test_check_03_what_is_under_way_when_the_broker_dies_is_labelled_by_the_same
     assert set(read_notes(notes).values()) == {1}
 
 
+@pytest.mark.ci
 def test_check_03_a_worker_that_takes_a_message_from_a_broker_in_alarm_outlasts_it(
     request: pytest.FixtureRequest, own_broker: Broker, environment: dict[str, str], project_in_hand: Project
 ):

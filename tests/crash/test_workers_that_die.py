@@ -129,6 +129,7 @@ def test_check_07_a_stopped_worker_ends_within_the_grace_and_repeats_one_window_
     assert repeated <= times * LANES
 
 
+@pytest.mark.ci
 def test_check_08_two_beats_plan_one_run_and_label_no_thread_twice(service: Service, project: Project, notes: Path):
     threads = make_threads(project, 12 * LANES, OLD)
     for _ in range(2):
@@ -157,7 +158,7 @@ def test_check_09_a_task_delivered_ten_times_writes_once(service: Service, proje
     assert set(read_notes(notes).values()) == {1}
 
 
-SECONDS_OF_TRAFFIC = [6, pytest.param(120, marks=pytest.mark.soak)]
+SECONDS_OF_TRAFFIC = [pytest.param(6, marks=pytest.mark.ci), pytest.param(120, marks=pytest.mark.soak)]
 
 
 @pytest.mark.parametrize("seconds", SECONDS_OF_TRAFFIC)
