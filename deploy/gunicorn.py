@@ -6,6 +6,7 @@ Many threads, because a chat spends its time waiting for a model, and holds no c
 every wait in the service has a bound of its own.
 """
 
+import gc
 import math
 import os
 import tempfile
@@ -43,6 +44,13 @@ worker_tmp_dir = str(_memory) if _memory.is_dir() else None  # heartbeats must n
 
 def post_worker_init(worker: object) -> None:
     """Load the local model beside the first requests, so that the first question does not wait for it."""
+    threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+
+
+def _warm_up() -> None:
     from knowledge.composition import warm_up
 
-    threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
+    warm_up()
+    # What was loaded stays. To look through all of it for garbage, again and again, stops every thread for 0.2 s.
+    gc.collect()
+    gc.freeze()

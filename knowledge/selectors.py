@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 import numpy as np
+from django.db import connection
 from django.db.models import Count, Min, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -21,9 +23,15 @@ from knowledge.reindexing import count_documents
 from knowledge.vector_store import MAX_RESULTS, Hit, Scalar
 
 # Chunks of a revision that is being replaced, or of a document that is being erased, are found too and dropped.
-OVERFETCH_FACTOR = 2
-OVERFETCH_FACTOR_AFTER_LOSSES = 8
+SPARE_SHARE = 0.25  # of what is asked for, searched beside it
+FACTOR_AFTER_LOSSES = 8
 MOST_COUNTED = 100_000
+# Every search begins and ends with these: to have the ORM write them anew takes longer than the database's answer.
+_LIBRARY = "SELECT vectordb_id, embedder_fingerprint, dimension FROM knowledge_library WHERE project_id = %s"
+_LIVE_DOCUMENTS = """
+    SELECT id, live_revision, title, source_url FROM knowledge_document
+    WHERE project_id = %s AND id = ANY(%s::uuid[]) AND deleted_at IS NULL AND live_revision IS NOT NULL
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +146,13 @@ def count_reindexings(ids: Sequence[UUID]) -> ReindexingProgress:
 def find_place(project_id: UUID) -> SearchPlace:
     """Where the project's passages are searched now. Raises EmbedderChanged."""
     in_use = composition.embedders_in_use()
-    library = Library.objects.filter(project_id=project_id).first()
+    with connection.cursor() as cursor:
+        cursor.execute(_LIBRARY, [project_id])
+        library = cursor.fetchone()
     if library is None:
         return SearchPlace(project_id, None, in_use.current)
-    return SearchPlace(project_id, library.vectordb_id, in_use.of(library.embedder_fingerprint), library.dimension)
+    vectordb_id, fingerprint, dimension = library
+    return SearchPlace(project_id, vectordb_id, in_use.of(fingerprint), dimension)
 
 
 def search_passages(
@@ -182,29 +193,24 @@ def _search(
     k: int,
     filters: Mapping[str, Scalar] | None,
 ) -> list[FoundPassage]:
-    passages: list[FoundPassage] = []
-    fetched = 0
-    while len(passages) < k and fetched < MAX_RESULTS:
-        factor = OVERFETCH_FACTOR_AFTER_LOSSES if fetched else OVERFETCH_FACTOR
-        fetched = min(max(fetched, k) * factor, MAX_RESULTS)
+    wanted = k + math.ceil(k * SPARE_SHARE)
+    while True:
+        fetched = min(wanted, MAX_RESULTS)
         release_connection()
         hits = composition.vector_store().hybrid_search(
             library_id, embedding=embedding, text=text, k=fetched, filters=filters
         )
         passages = _keep_live(project_id, hits)
-        if len(hits) < fetched:
-            break
-    return passages[:k]
+        if len(passages) >= k or len(hits) < fetched or fetched == MAX_RESULTS:
+            return passages[:k]
+        wanted = fetched * FACTOR_AFTER_LOSSES
 
 
 def _keep_live(project_id: UUID, hits: Sequence[Hit]) -> list[FoundPassage]:
-    live = Document.objects.filter(
-        project_id=project_id, deleted_at=None, pk__in={hit.document_id for hit in hits}, live_revision__isnull=False
-    )
-    rows = {
-        (str(pk), revision): (title, source_url)
-        for pk, revision, title, source_url in live.values_list("pk", "live_revision", "title", "source_url")
-    }
+    ids = list({hit.document_id for hit in hits})
+    with connection.cursor() as cursor:
+        cursor.execute(_LIVE_DOCUMENTS, [project_id, ids])
+        rows = {(str(pk), revision): (title, source_url) for pk, revision, title, source_url in cursor}
     passages = []
     for hit in hits:
         row = rows.get((hit.document_id, hit.revision))

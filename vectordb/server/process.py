@@ -1,5 +1,6 @@
 """The server process: from settings to a graceful stop."""
 
+import gc
 import logging
 import logging.config
 import signal
@@ -49,6 +50,9 @@ def serve(settings: Settings) -> int:
         metrics_token=settings.metrics_token.get_secret_value() if settings.metrics_token else None,
         max_body_bytes=settings.max_body_bytes,
     )
+    # What is loaded stays: to look through it for garbage, again and again, would be the tail of searches too.
+    gc.collect()
+    gc.freeze()
     config = uvicorn.Config(
         app,
         loop="uvloop",
