@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -108,71 +109,53 @@ def ingest_files(
     return unfinished, written
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """For how many seconds nothing may move until workers are told once more, and until waiting makes no sense."""
+
+    stalled_after_s: float = STALLED_AFTER_S
+    give_up_after_s: float = GIVE_UP_AFTER_S
+    sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+
+    def watch(self, look: Callable[[], Seen], is_over: Callable[[Seen], bool]) -> Iterator[tuple[Seen, float]]:
+        """Yield what `look` sees, and for how long that has been the same, until it is over. Raises Stalled."""
+        last, moved_at, told_at = None, self.monotonic(), self.monotonic()
+        while True:
+            progress = look()
+            now = self.monotonic()
+            if progress != last:
+                last, moved_at, told_at = progress, now, now
+            yield progress, now - moved_at
+            if is_over(progress):
+                return
+            if now - moved_at >= self.give_up_after_s:
+                raise Stalled
+            if now - told_at >= self.stalled_after_s / 2:
+                told_at = now
+                tasks.sweep_documents()
+            self.sleep(POLL_S)
+
+
 def wait_for_workers(
-    document_ids: Sequence[UUID],
-    *,
-    stalled_after_s: float = STALLED_AFTER_S,
-    give_up_after_s: float = GIVE_UP_AFTER_S,
-    sleep: Callable[[float], None] = time.sleep,
-    monotonic: Callable[[], float] = time.monotonic,
+    document_ids: Sequence[UUID], patience: Patience | None = None
 ) -> Iterator[tuple[Progress, float]]:
     """Yield the progress again and again until nothing is pending, with how long nothing has moved, in seconds.
 
     Workers are told once more of what stands still. Raises Stalled.
     """
-    return _watch(
-        lambda: selectors.count_progress(document_ids),
-        lambda progress: not progress.pending,
-        stalled_after_s=stalled_after_s,
-        give_up_after_s=give_up_after_s,
-        sleep=sleep,
-        monotonic=monotonic,
+    return (patience or Patience()).watch(
+        lambda: selectors.count_progress(document_ids), lambda progress: not progress.pending
     )
 
 
 def wait_for_reindexings(
-    ids: Sequence[UUID],
-    *,
-    stalled_after_s: float = STALLED_AFTER_S,
-    give_up_after_s: float = GIVE_UP_AFTER_S,
-    sleep: Callable[[float], None] = time.sleep,
-    monotonic: Callable[[], float] = time.monotonic,
+    ids: Sequence[UUID], patience: Patience | None = None
 ) -> Iterator[tuple[ReindexingProgress, float]]:
     """Yield how far these reindexings are together, until none runs; otherwise as `wait_for_workers`."""
-    return _watch(
-        lambda: selectors.count_reindexings(ids),
-        lambda progress: not progress.running,
-        stalled_after_s=stalled_after_s,
-        give_up_after_s=give_up_after_s,
-        sleep=sleep,
-        monotonic=monotonic,
+    return (patience or Patience()).watch(
+        lambda: selectors.count_reindexings(ids), lambda progress: not progress.running
     )
-
-
-def _watch(
-    look: Callable[[], Seen],
-    is_over: Callable[[Seen], bool],
-    *,
-    stalled_after_s: float,
-    give_up_after_s: float,
-    sleep: Callable[[float], None],
-    monotonic: Callable[[], float],
-) -> Iterator[tuple[Seen, float]]:
-    last, moved_at, told_at = None, monotonic(), monotonic()
-    while True:
-        progress = look()
-        now = monotonic()
-        if progress != last:
-            last, moved_at, told_at = progress, now, now
-        yield progress, now - moved_at
-        if is_over(progress):
-            return
-        if now - moved_at >= give_up_after_s:
-            raise Stalled
-        if now - told_at >= stalled_after_s / 2:
-            told_at = now
-            tasks.sweep_documents()
-        sleep(POLL_S)
 
 
 def index_here(document_ids: Sequence[UUID]) -> Iterator[UUID]:

@@ -25,7 +25,7 @@ def show_indexing(
     give_up_after_s: float = ingestion.GIVE_UP_AFTER_S,
 ) -> bool:
     """Show how workers index the documents; False when nothing moved for so long that waiting made no sense."""
-    waiting = ingestion.wait_for_workers(document_ids, give_up_after_s=give_up_after_s)
+    waiting = ingestion.wait_for_workers(document_ids, ingestion.Patience(give_up_after_s=give_up_after_s))
     with tqdm(total=len(document_ids), desc="indexing", unit="document", disable=None) as bar:
 
         def show(progress: Progress) -> None:

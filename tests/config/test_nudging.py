@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import pytest
 from kombu.exceptions import OperationalError
 
 from config.nudging import Nudger

@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from knowledge import ingestion, selectors, services
-from knowledge.ingestion import Stalled
+from knowledge.ingestion import Patience, Stalled
 from knowledge.management.commands.create_demo import ADMIN_EMAIL
 from knowledge.models import Document
 from teams.models import Project, ProjectAPIKey, Scope, Team, User
@@ -147,19 +147,16 @@ class TestWaiting:
         documents = [DocumentFactory() for _ in range(3)]
         clock = Clock(lambda: Document.objects.filter(pk=documents.pop().pk).update(state="indexed"))
         ids = [document.pk for document in documents]
-        seen = [
-            progress.indexed
-            for progress, _ in ingestion.wait_for_workers(ids, sleep=clock.sleep, monotonic=clock.monotonic)
-        ]
+        patience = Patience(sleep=clock.sleep, monotonic=clock.monotonic)
+        seen = [progress.indexed for progress, _ in ingestion.wait_for_workers(ids, patience)]
         assert seen == [0, 1, 2, 3]
 
     def test_it_tells_how_long_nothing_moved_and_gives_up(self):
         document = DocumentFactory()
         clock = Clock()
         still = []
-        progress = ingestion.wait_for_workers(
-            [document.pk], give_up_after_s=60, sleep=clock.sleep, monotonic=clock.monotonic
-        )
+        patience = Patience(give_up_after_s=60, sleep=clock.sleep, monotonic=clock.monotonic)
+        progress = ingestion.wait_for_workers([document.pk], patience)
         with pytest.raises(Stalled):
             still.extend(still_s for _, still_s in progress)
         assert still[0] == 0

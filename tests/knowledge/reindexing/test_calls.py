@@ -17,7 +17,7 @@ from tests.factories.knowledge import DocumentFactory
 from tests.factories.teams import ProjectFactory
 from tests.knowledge.conftest import make_indexer, sections
 from tests.knowledge.fakes import embed
-from tests.knowledge.test_reindexing import NEW, OLD
+from tests.knowledge.reindexing.steps import NEW, OLD
 
 pytestmark = pytest.mark.django_db
 
