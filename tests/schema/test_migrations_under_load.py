@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -60,33 +60,46 @@ def load_of(project: Project) -> Iterator[dict[str, list[float]]]:
 
 @contextmanager
 def idle_transactions_in_the_way(said: StringIO) -> Iterator[None]:
-    """One after another, each of which has read a thread and then does nothing; the first until it is complained of."""
+    """Transactions that have read a thread and then do nothing: one after another, with pauses between them.
+
+    Until they are complained of there are two such rows without pauses, so that one is there at every moment: a
+    statement that waited for one to end, as those on indexes do, would be followed by others in the pause behind it.
+    """
     over = threading.Event()
     is_sitting = threading.Event()
+    deadline = time.monotonic() + COMPLAINT_TIMEOUT_S
 
-    def sit() -> None:
+    def is_awaited() -> bool:
+        return COMPLAINT not in said.getvalue() and time.monotonic() < deadline and not over.is_set()
+
+    def sit(until: Callable[[], bool]) -> None:
+        with transaction.atomic():
+            Thread.objects.first()
+            is_sitting.set()
+            end = time.monotonic() + IDLE_S
+            while time.monotonic() < end and not until():
+                time.sleep(0.02)
+
+    def sit_on(delay_s: float, pause_s: float | None) -> None:
         try:
-            with transaction.atomic():
-                Thread.objects.first()
-                is_sitting.set()
-                deadline = time.monotonic() + COMPLAINT_TIMEOUT_S
-                while COMPLAINT not in said.getvalue() and time.monotonic() < deadline and not over.is_set():
-                    time.sleep(0.02)
-            while not over.wait(0.1):
-                with transaction.atomic():
-                    Thread.objects.first()
-                    over.wait(IDLE_S)
+            time.sleep(delay_s)
+            while is_awaited():
+                sit(until=lambda: not is_awaited())
+            while pause_s is not None and not over.wait(pause_s):
+                sit(until=over.is_set)
         finally:
             connection.close()
 
-    sitter = threading.Thread(target=sit)
-    sitter.start()
+    sitters = [threading.Thread(target=sit_on, args=row) for row in ((0.0, 0.1), (IDLE_S / 2, None))]
+    for sitter in sitters:
+        sitter.start()
     assert is_sitting.wait(COMPLAINT_TIMEOUT_S)
     try:
         yield
     finally:
         over.set()
-        sitter.join()
+        for sitter in sitters:
+            sitter.join()
 
 
 def migrate_back_and_forth(project: Project, count: int, back: str = FAR_BACK) -> dict[str, list[float]]:
