@@ -124,6 +124,7 @@ def _context(letter: Letter) -> dict[str, Any]:
         "totals": _totals(figures) if len(figures.projects) > 1 else [],
         "projects": [_project(project, letter.period.time_zone) for project in detailed],
         "brief": [_brief(project) for project in brief[:MAX_BRIEF]],
+        "brief_title": "Other projects" if detailed else "Nobody asked anything",
         "more": max(0, len(brief) - MAX_BRIEF),
         "preference_url": letter.preference_url,
         "is_shown": letter.is_shown,
@@ -209,7 +210,7 @@ def _lines(context: dict[str, Any]) -> Iterator[str]:
     for project in context["projects"]:
         yield from _project_lines(project)
     if context["brief"]:
-        yield from ("", "Other projects", "==============")
+        yield from ("", context["brief_title"], "=" * len(context["brief_title"]))
     for project in context["brief"]:
         yield f"  {project['name']}: {project['threads']} conversations, {project['questions']} questions"
     if context["more"]:

@@ -163,6 +163,14 @@ def test_both_parts_say_the_same():
         assert said in text, said
 
 
+def test_where_nobody_asked_anything_it_says_so():
+    quiet = replace(PROJECT, name="Manual", categories=(), latest=(), latest_uncertain=())
+    for projects, title in (((quiet,), "Nobody asked anything"), ((PROJECT, quiet), "Other projects")):
+        for written in (write_html(letter(*projects)), write_text(letter(*projects))):
+            assert title in written
+            assert ("Nobody asked" in written) == (title != "Other projects")
+
+
 def test_the_chart_is_made_of_cells_whose_widths_are_the_parts():
     cells = [attributes for tag, attributes in Elements(write_html(letter())).tags if tag == "td"]
     bars = [cell["width"] for cell in cells if cell.get("class") == "bar"]
