@@ -242,6 +242,7 @@ def test_it_is_told_that_classification_is_switched_off(project: Project, set_en
     assert progress.find_obstacle([run]) is Obstacle.SWITCHED_OFF
 
 
+@pytest.mark.ci
 @pytest.mark.broker
 @pytest.mark.django_db(transaction=True)
 def test_it_is_told_when_no_backfill_worker_answers(celery_worker: Callable[..., Worker], project: Project):

@@ -186,6 +186,7 @@ def test_check_12_lanes_are_busy_all_the_time_over_hand_overs_with_a_connection_
     assert max(connections) <= processes + 2
 
 
+@pytest.mark.ci
 @pytest.mark.broker
 @pytest.mark.django_db(transaction=True)
 def test_two_workers_share_a_run(celery_worker: StartWorker):

@@ -407,6 +407,7 @@ class TestRaces:
         assert not Thread.objects.exists()
 
 
+@pytest.mark.ci
 @pytest.mark.django_db(transaction=True)
 def test_an_import_that_is_killed_is_completed_by_the_next(project, tmp_path):
     wanted = {str(number): 1 + number % 3 for number in range(3_500)}

@@ -109,6 +109,7 @@ def test_check_06_what_a_killed_worker_had_in_hand_is_claimed_again_within_the_l
     assert_each_labelled_once(project)
 
 
+@pytest.mark.ci
 @once_or_twenty_times
 @live_or_backfill
 def test_check_07_a_stopped_worker_ends_within_the_grace_and_repeats_one_window_at_most(

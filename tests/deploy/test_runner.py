@@ -73,6 +73,7 @@ def test_after_kill_9_of_the_runner_nothing_is_left(checkout: Checkout) -> None:
     checkout.wait_until_nothing_runs(timeout_s=5)
 
 
+@pytest.mark.ci
 def test_after_kill_9_even_stubborn_children_end_and_the_next_run_waits_for_that(checkout: Checkout) -> None:
     (checkout.root / "workers-are-stubborn").touch()
     checkout.start().stop(signal.SIGKILL)
