@@ -111,9 +111,8 @@ def ingest_files(
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """For how many seconds nothing may move until workers are told once more, and until waiting makes no sense."""
+    """For how many seconds nothing may move until waiting makes no sense."""
 
-    stalled_after_s: float = STALLED_AFTER_S
     give_up_after_s: float = GIVE_UP_AFTER_S
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
@@ -131,7 +130,7 @@ class Patience:
                 return
             if now - moved_at >= self.give_up_after_s:
                 raise Stalled
-            if now - told_at >= self.stalled_after_s / 2:
+            if now - told_at >= STALLED_AFTER_S / 2:
                 told_at = now
                 tasks.sweep_documents()
             self.sleep(POLL_S)

@@ -24,6 +24,14 @@ EVERY_STATEMENT = [pytest.param(n, marks=() if n % 8 == 3 else pytest.mark.ci) f
 EVERY_CALL = [pytest.param(n, marks=() if n % 4 == 2 else pytest.mark.ci) for n in range(1, 18)]
 
 
+def end_by_others(reindexing: Reindexing, *parts) -> None:
+    """What a killed worker left is done by others, one after another."""
+    for _ in range(3):
+        let_time_pass()
+        make_reindexer(*parts).advance(reindexing.pk)
+    assert Reindexing.objects.get().state == "done"
+
+
 class TestFailures:
     def test_a_document_that_cannot_be_indexed_again_is_carried_over(self, teach, reindexer, wide, project):
         """Its replacement cannot be read; what answers is only in the old library."""
@@ -187,10 +195,7 @@ class TestFailures:
         with suppress(Killed), connection.execute_wrapper(kill):
             make_reindexer(interrupted, wide, old).advance(reindexing.pk)
         assert len(search(documents[0], "red blue")) == 6
-        for _ in range(3):
-            let_time_pass()
-            make_reindexer(interrupted, wide, old).advance(reindexing.pk)
-        assert Reindexing.objects.get().state == "done"
+        end_by_others(reindexing, interrupted, wide, old)
         assert len(search(documents[0], "red blue")) == 6
         assert {document.state for document in Document.objects.all()} == {"indexed"}
 
@@ -211,10 +216,7 @@ class TestFailures:
             make_reindexer(interrupted, wide, old).advance(reindexing.pk)
         interrupted.before = lambda name: None
         assert len(search(documents[0], "red blue")) == 6
-        for _ in range(3):
-            let_time_pass()
-            make_reindexer(interrupted, wide, old).advance(reindexing.pk)
-        assert Reindexing.objects.get().state == "done"
+        end_by_others(reindexing, interrupted, wide, old)
         assert len(search(documents[0], "red blue")) == 6
 
 
