@@ -31,37 +31,29 @@ from tests.plugin import neighbours
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
-# Valid by the description, and refused: rules that JSON Schema cannot state, or says in other words.
+# Valid by the description, and refused, whichever field it is in: rules that JSON Schema cannot state, or says in other
+# words. How far a run comes in its time decides which fields it tries, so that none is named that need not be.
+UNSPEAKABLE_ANYWHERE = (
+    "blank",  # spaces, or what nobody sees
+    "control",
+    "duplicate",
+    "empty",
+    "immutable",
+    "invisible",
+    "no_name",
+    "nul",
+    "null_characters_not_allowed",
+    "number_too_large",
+    "parse_error",  # NUL characters, also in fields that nobody reads; numbers beyond a double
+    "scheme",
+    "too_large",
+    "unreadable",
+    "unsupported_media_type",  # a file's kind is told by its name
+)
 UNSPEAKABLE = (
-    (None, "parse_error"),  # NUL characters, also in fields that nobody reads; numbers beyond a double
-    ("*", "null_characters_not_allowed"),  # the same in a form
-    (None, "unsupported_media_type"),  # a file's kind is told by its name
+    *(("*", code) for code in UNSPEAKABLE_ANYWHERE),
     ("cursor", "invalid"),
-    ("question", "blank"),  # spaces, or what nobody sees
-    ("query", "blank"),
-    ("title", "blank"),
-    ("title", "control"),
-    ("title", "invisible"),
-    ("content", "blank"),
-    ("content", "unreadable"),
-    ("file", "empty"),
-    ("file", "unreadable"),
-    ("examples.*", "blank"),
-    ("external_id", "blank"),
-    ("external_id", "immutable"),
-    ("source_url", "scheme"),
-    ("metadata", "no_name"),
-    ("metadata", "number_too_large"),
-    ("metadata", "too_large"),
-    ("user.metadata", "no_name"),
-    ("user.metadata", "number_too_large"),
-    ("user.metadata", "too_large"),
     ("thread_id", "invalid"),  # an empty text is taken for a UUID
-    ("categories", "duplicate"),
-    ("categories.*.title", "blank"),
-    ("categories.*.title", "control"),
-    ("categories.*.title", "invisible"),
-    ("categories.*.examples.*", "blank"),
 )
 
 
